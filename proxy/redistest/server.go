@@ -29,7 +29,7 @@ type Server struct {
 	port     int
 
 	mu      sync.Mutex // guards all below
-	proc    *process
+	proc    *Process
 	control *Client
 	own     int64 // commands the rig itself has run since this process started
 	ownID   int64 // CLIENT ID of control
@@ -121,7 +121,7 @@ func (s *Server) launch(ctx context.Context) error {
 	}
 	_ = os.Remove(s.socket) // left behind by a killed server; it would answer "connection refused"
 	_ = os.Remove(s.logPath())
-	proc, err := startProcess(s.binary, append([]string{conf}, s.settings.args...), s.logPath())
+	proc, err := StartProcess(s.binary, append([]string{conf}, s.settings.args...), s.logPath())
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (s *Server) launch(ctx context.Context) error {
 		case <-proc.done:
 			return s.diagnose(proc.err)
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("redis-server did not answer: %w", ctx.Err()), proc.kill())
+			return errors.Join(fmt.Errorf("redis-server did not answer: %w", ctx.Err()), proc.Kill())
 		case <-tick.C:
 		}
 		client, id, err := s.connect()
@@ -142,7 +142,7 @@ func (s *Server) launch(ctx context.Context) error {
 		}
 		var refused Error
 		if errors.As(err, &refused) && !strings.HasPrefix(string(refused), "LOADING") {
-			return errors.Join(fmt.Errorf("redis-server answers the rig with %w", err), proc.kill())
+			return errors.Join(fmt.Errorf("redis-server answers the rig with %w", err), proc.Kill())
 		}
 	}
 }
@@ -229,17 +229,17 @@ func (s *Server) Log() string {
 func (s *Server) Kill() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.end((*process).kill)
+	return s.end((*Process).Kill)
 }
 
 // Stop ends the process as an operator would (SIGTERM) and returns when it is gone. Restart brings it back, empty.
 func (s *Server) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.end(func(p *process) error { return p.end(stopGrace) })
+	return s.end(func(p *Process) error { return p.End(stopGrace) })
 }
 
-func (s *Server) end(how func(*process) error) error {
+func (s *Server) end(how func(*Process) error) error {
 	if s.control != nil {
 		_ = s.control.Close() // the process goes away; there is nothing to lose on this connection
 		s.control = nil
@@ -257,7 +257,7 @@ func (s *Server) end(how func(*process) error) error {
 func (s *Server) Restart() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.end(func(p *process) error { return p.end(stopGrace) }); err != nil {
+	if err := s.end(func(p *Process) error { return p.End(stopGrace) }); err != nil {
 		return err
 	}
 	return s.launch(context.Background())
@@ -275,7 +275,7 @@ func (s *Server) signal(sig syscall.Signal) error {
 	if s.proc == nil {
 		return errNotRunning
 	}
-	return s.proc.signal(sig)
+	return s.proc.Signal(sig)
 }
 
 var errNotRunning = errors.New("redis-server is not running")
