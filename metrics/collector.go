@@ -1,0 +1,172 @@
+package metrics
+
+import (
+	"crypto/fips140"
+	"runtime"
+	"strconv"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// prefix begins every name of ours.
+const prefix = "sallyport_"
+
+// collector turns what loops counted into metrics.
+type collector struct {
+	listeners, reasons, classes []string
+	gather                      func(add func(*Loop))
+	dropped                     func() map[string]uint64
+
+	connections, connectionsTotal, refused, auth, commands *prometheus.Desc
+	received, sent, buffer, eventsDropped                  *prometheus.Desc
+	commandSeconds, backendSeconds                         *prometheus.Desc
+
+	mu      sync.Mutex
+	last    []*Loop // what each loop handed over last
+	outside *Loop   // what is counted outside loops
+}
+
+func newCollector(o Options) *collector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prefix+name, help, labels, nil)
+	}
+	c := &collector{
+		listeners: labels(o.Listeners), reasons: labels(o.Reasons), classes: labels(o.Classes),
+		gather: o.Gather, dropped: o.EventsDropped,
+
+		connections:      desc("connections", "Open client connections.", "listener"),
+		connectionsTotal: desc("connections_total", "Client connections, by what became of them.", "listener", "result"),
+		refused:          desc("refused_total", "Refused connections and calls, by reason.", "listener", "reason"),
+		auth:             desc("auth_total", "Attempts to authenticate.", "method", "result"),
+		commands:         desc("commands_total", "Calls, by the class of the command and what was decided.", "class", "decision"),
+		received:         desc("received_bytes_total", "Bytes from clients, without TLS."),
+		sent:             desc("sent_bytes_total", "Bytes to clients, without TLS."),
+		buffer:           desc("buffer_bytes", "Memory held for clients' requests and replies."),
+		eventsDropped:    desc("events_dropped_total", "Security events a sink could not take.", "sink"),
+		commandSeconds:   desc("command_seconds", "Time from a call to its reply, as the client has it from us."),
+		backendSeconds:   desc("backend_seconds", "Time from sending a call to a node to the node's reply."),
+	}
+	c.outside = &Loop{Listeners: make([]Listener, len(c.listeners))}
+	return c
+}
+
+func labels(names []string) []string {
+	fit := make([]string, len(names))
+	for i, n := range names {
+		fit[i] = label(n)
+	}
+	return fit
+}
+
+func buildLabels(version string) []string {
+	return []string{label(version), runtime.Version(), strconv.FormatBool(fips140.Enabled())}
+}
+
+func (c *collector) newLoop() *Loop {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := &Loop{Listeners: make([]Listener, len(c.listeners)), number: len(c.last)}
+	c.last = append(c.last, &Loop{})
+	return l
+}
+
+func (c *collector) count(f func(*Loop)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(c.outside)
+}
+
+// keep remembers what a loop handed over. It may come after the scrape that
+// asked for it: then the next one has it.
+func (c *collector) keep(l *Loop) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l.number < len(c.last) {
+		c.last[l.number].copyFrom(l)
+	}
+}
+
+// total adds everything up.
+func (c *collector) total() *Loop {
+	if c.gather != nil {
+		c.gather(c.keep)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sum := &Loop{Listeners: make([]Listener, len(c.listeners))}
+	sum.add(c.outside)
+	for _, l := range c.last {
+		sum.add(l)
+	}
+	return sum
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		c.connections, c.connectionsTotal, c.refused, c.auth, c.commands, c.received, c.sent, c.buffer,
+		c.eventsDropped, c.commandSeconds, c.backendSeconds,
+	} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector. Every series of the closed lists is
+// there from the start, at zero, so that a first event shows as an increase.
+func (c *collector) Collect(to chan<- prometheus.Metric) {
+	total := c.total()
+	count := func(d *prometheus.Desc, n uint64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	for i, name := range c.listeners {
+		if name == "" {
+			continue
+		}
+		l := &total.Listeners[i]
+		to <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(l.Connections), name)
+		for r, result := range resultNames {
+			count(c.connectionsTotal, l.results[r], name, result)
+		}
+		for r, reason := range c.reasons {
+			if reason != "" {
+				count(c.refused, l.refused[r], name, reason)
+			}
+		}
+	}
+	for m, method := range methodNames {
+		count(c.auth, total.auth[m][0], method, "failed")
+		count(c.auth, total.auth[m][1], method, "ok")
+	}
+	for k, class := range c.classes {
+		if class == "" {
+			continue
+		}
+		for d, decision := range decisionNames {
+			count(c.commands, total.commands[k][d], class, decision)
+		}
+	}
+	count(c.received, total.Received)
+	count(c.sent, total.Sent)
+	to <- prometheus.MustNewConstMetric(c.buffer, prometheus.GaugeValue, float64(total.BufferBytes))
+	to <- histogram(c.commandSeconds, &total.CommandSeconds)
+	to <- histogram(c.backendSeconds, &total.BackendSeconds)
+	c.collectDropped(count)
+}
+
+func (c *collector) collectDropped(count func(*prometheus.Desc, uint64, ...string)) {
+	if c.dropped == nil {
+		return
+	}
+	sinks := make(map[string]uint64)
+	for sink, n := range c.dropped() {
+		sinks[label(sink)] += n // two names may become one
+	}
+	for sink, n := range sinks {
+		count(c.eventsDropped, n, sink)
+	}
+}
+
+func histogram(d *prometheus.Desc, h *Histogram) prometheus.Metric {
+	return prometheus.MustNewConstHistogram(d, h.Count(), h.sum, h.cumulative())
+}

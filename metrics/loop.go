@@ -1,0 +1,130 @@
+package metrics
+
+// Decision is what became of a call: a value of the decision label.
+type Decision uint8
+
+// The decisions.
+const (
+	Allowed  Decision = iota
+	Refused           // an error reply, whoever gave the reason
+	Answered          // a probe answered here instead of a refusal
+	Reported          // let through only because a layer is in report mode
+	numDecisions
+)
+
+var decisionNames = [numDecisions]string{"allowed", "refused", "answered", "reported"}
+
+// AuthMethod is a value of the method label of auth_total.
+type AuthMethod uint8
+
+// The methods.
+const (
+	MethodNone AuthMethod = iota
+	MethodPassword
+	MethodToken
+	MethodCertificate
+	numMethods
+)
+
+var methodNames = [numMethods]string{"none", "password", "token", "certificate"}
+
+// Result is what became of a connection: a value of the result label.
+type Result uint8
+
+// The results.
+const (
+	ConnectionAccepted Result = iota // moved in: it has a session
+	ConnectionRefused                // its address, or a limit
+	ConnectionFailed                 // handshake or PROXY header not finished
+	numResults
+)
+
+var resultNames = [numResults]string{"accepted", "refused", "failed"}
+
+// Bounds on what a closed list may hold; New refuses longer ones.
+const (
+	maxClasses = 8
+	maxReasons = 64
+)
+
+// Loop is what one event loop counts. Its fields are plain: the loop's
+// goroutine owns it. Make one with Set.NewLoop; everything in it only grows, but
+// for Listeners[i].Connections and BufferBytes.
+type Loop struct {
+	Listeners      []Listener // by number, as in Options.Listeners
+	Received, Sent uint64     // bytes from and to clients, as RESP: without TLS
+	BufferBytes    int64      // held for clients now
+	CommandSeconds Histogram  // from a call's last byte to its reply in order
+	BackendSeconds Histogram  // from a call's sending to the node's reply
+
+	commands [maxClasses][numDecisions]uint64
+	auth     [numMethods][2]uint64 // failed, ok
+	number   int                   // which loop of its Set
+}
+
+// Listener is what a Loop counts for one listener.
+type Listener struct {
+	Connections int64 // open now; a Loop may go below zero if another one counted the opening
+
+	results [numResults]uint64
+	refused [maxReasons]uint64
+}
+
+// Command counts n calls of a class, numbered as in Options.Classes.
+func (l *Loop) Command(class uint8, d Decision, n uint64) {
+	l.commands[class%maxClasses][d%numDecisions] += n
+}
+
+// Auth counts an attempt to prove who somebody is.
+func (l *Loop) Auth(m AuthMethod, ok bool) {
+	i := 0
+	if ok {
+		i = 1
+	}
+	l.auth[m%numMethods][i]++
+}
+
+// Connection counts a connection by what became of it.
+func (l *Listener) Connection(r Result) { l.results[r%numResults]++ }
+
+// Refuse counts a refusal, of a connection or a call, by its reason's number in
+// Options.Reasons.
+func (l *Listener) Refuse(reason uint8) { l.refused[reason%maxReasons]++ }
+
+// copyFrom makes l equal to o without sharing memory.
+func (l *Loop) copyFrom(o *Loop) {
+	listeners := append(l.Listeners[:0], o.Listeners...)
+	*l = *o
+	l.Listeners = listeners
+}
+
+// add adds what o counted.
+func (l *Loop) add(o *Loop) {
+	for i := range min(len(l.Listeners), len(o.Listeners)) {
+		l.Listeners[i].add(&o.Listeners[i])
+	}
+	l.Received += o.Received
+	l.Sent += o.Sent
+	l.BufferBytes += o.BufferBytes
+	l.CommandSeconds.add(&o.CommandSeconds)
+	l.BackendSeconds.add(&o.BackendSeconds)
+	for c := range l.commands {
+		for d := range l.commands[c] {
+			l.commands[c][d] += o.commands[c][d]
+		}
+	}
+	for m := range l.auth {
+		l.auth[m][0] += o.auth[m][0]
+		l.auth[m][1] += o.auth[m][1]
+	}
+}
+
+func (l *Listener) add(o *Listener) {
+	l.Connections += o.Connections
+	for i, n := range o.results {
+		l.results[i] += n
+	}
+	for i, n := range o.refused {
+		l.refused[i] += n
+	}
+}
