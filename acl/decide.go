@@ -1,0 +1,212 @@
+package acl
+
+import "github.com/sallyport/sallyport/acl/command"
+
+// Decide judges one call of a user. It is a pure function, allocates nothing
+// and is safe for concurrent use.
+//
+// One single selector must allow the command, all its keys and all its
+// channels; the guard asks that same selector to name a guarded command, to
+// hold ~* for a keyspace-wide one, and ~* &* +@all for a script. AUTH, HELLO,
+// QUIT and RESET pass regardless of rules; a nil user may do nothing else. A
+// user or call of another command table than the policy's is refused.
+func (p *Policy) Decide(u *User, call *command.Call) Decision {
+	spec := call.Spec
+	if spec == nil || int(spec.ID) >= len(p.specs) || p.specs[spec.ID] != spec {
+		return Decision{Reason: UnknownCommand}
+	}
+	a := p.attrs[spec.ID]
+	switch {
+	case a&attrRefused != 0 || call.Class == command.Refused:
+		return Decision{Reason: CommandRefused}
+	case a&attrNoAuth != 0:
+		return Decision{Allowed: true}
+	case u == nil || u.table != p.lang.table:
+		return Decision{Reason: NotAuthenticated}
+	case a&attrNever != 0:
+		return Decision{Reason: Never, Rule: p.guard.never[spec.ID]}
+	}
+	modes := p.modesFor(a)
+	var t trial
+	var out outcome
+	for _, s := range u.selectors {
+		p.judge(&t, u, s, call, a, modes)
+		if out.take(&t, modes) {
+			break
+		}
+	}
+	return out.decision(p.guard, spec)
+}
+
+// modesFor gives the modes that apply to a command: below the floor, none does.
+func (p *Policy) modesFor(a attr) Modes {
+	if a&attrFloor != 0 {
+		return Modes{Allow: p.modes.Allow}
+	}
+	return p.modes
+}
+
+// trial is what one selector says to a call.
+type trial struct {
+	acl    Reason // None: it allows command, keys and channels
+	script bool   // it would let a script out of its confines
+	guard  Reason // None: the guard agrees too, or was not asked
+	lifted bool   // the guard agrees because a rule names the command
+	rule   *Rule  // the rule that switched the command on or off
+	arg    int    // with acl: the offending key or channel
+	option string
+}
+
+// judge asks one selector. The guard is not asked about what the rules refuse,
+// unless their refusal is only for show.
+func (p *Policy) judge(t *trial, u *User, s *selector, call *command.Call, a attr, modes Modes) {
+	*t = trial{}
+	s.check(t, call, a)
+	if a&attrUserRules == 0 || t.acl != None && modes.ACL == Enforce {
+		return
+	}
+	t.script = a&attrScript != 0 && !u.unsafeScripts && !s.unrestricted()
+	switch {
+	case a&attrGuarded != 0 && !s.names(call):
+		t.guard = Guarded
+	case a&(attrWide|attrTracking) != 0 && !s.wideReach(a, call):
+		t.guard = KeyspaceWide
+	default:
+		t.lifted = a&attrGuarded != 0
+	}
+}
+
+// check asks the rules alone: command, then keys, then channels, as Redis does.
+func (s *selector) check(t *trial, call *command.Call, a attr) {
+	id := call.Spec.ID
+	t.rule = s.rule(id)
+	if !s.allowed.has(id) {
+		r := s.firstArgRule(call)
+		if r == nil {
+			t.acl = CommandNotAllowed
+			return
+		}
+		t.rule = r
+	}
+	if !s.allKeys {
+		for i := range call.Keys {
+			k := &call.Keys[i]
+			if int(k.Arg) >= len(call.Args) || !s.allowsKey(call.Args[k.Arg], k.Access) {
+				t.acl, t.arg, t.rule = KeyNotAllowed, int(k.Arg), nil
+				return
+			}
+		}
+	}
+	if !s.allChannels {
+		for i := range call.Channels {
+			c := &call.Channels[i]
+			if int(c.Arg) >= len(call.Args) || !s.allowsChannel(call.Args[c.Arg], c.Pattern) {
+				t.acl, t.arg, t.rule = ChannelNotAllowed, int(c.Arg), nil
+				return
+			}
+		}
+	}
+	if a&attrSort != 0 && !s.readsAll() {
+		if option, arg := sortReads(call.Args); option != "" {
+			t.acl, t.arg, t.rule, t.option = KeyNotAllowed, arg, nil, option
+		}
+	}
+}
+
+// names says whether a rule of this selector names the command itself, or the
+// command with this first argument.
+func (s *selector) names(call *command.Call) bool {
+	return s.named.has(call.Spec.ID) || s.firstArgRule(call) != nil
+}
+
+// refusal gives the first reason this selector has against the call, in the
+// order of the layers. hard means that no mode lets it pass.
+func (t *trial) refusal(modes Modes) (r Reason, hard bool) {
+	switch {
+	case t.acl != None && modes.ACL == Enforce:
+		return t.acl, true
+	case t.script:
+		return ScriptConfined, true
+	case t.guard != None && modes.Guard == Enforce:
+		return t.guard, true
+	case t.acl != None && modes.ACL == Report:
+		return t.acl, false
+	case t.guard != None && modes.Guard == Report:
+		return t.guard, false
+	}
+	return None, false
+}
+
+// outcome gathers what the selectors say: the first that agrees settles it,
+// then one that agrees for the time being, then the refusal that got furthest.
+type outcome struct {
+	best    trial
+	reason  Reason
+	settled bool
+	soft    bool
+	lifted  bool
+}
+
+// take adds one selector's answer and says whether the matter is settled.
+func (o *outcome) take(t *trial, modes Modes) bool {
+	r, hard := t.refusal(modes)
+	if r == None {
+		*o = outcome{best: *t, settled: true, lifted: t.lifted && modes.Guard != Off}
+		return true
+	}
+	switch soft := !hard; {
+	case o.reason == None, soft && !o.soft:
+	case soft != o.soft:
+		return false
+	case distance(r) < distance(o.reason):
+		return false
+	case distance(r) == distance(o.reason) && t.arg <= o.best.arg && (o.best.rule != nil || t.rule == nil):
+		return false
+	}
+	o.best, o.reason, o.soft = *t, r, !hard
+	return false
+}
+
+// distance orders refusals by how far the call got before it. Among several
+// selectors the furthest is told, as Redis does, the guard coming last.
+func distance(r Reason) int {
+	switch r {
+	case CommandNotAllowed:
+		return 1
+	case KeyNotAllowed:
+		return 2
+	case ChannelNotAllowed:
+		return 3
+	case Guarded:
+		return 4
+	case KeyspaceWide:
+		return 5
+	case ScriptConfined:
+		return 6
+	}
+	return 0
+}
+
+func (o *outcome) decision(g *guard, spec *command.Spec) Decision {
+	if o.settled {
+		d := Decision{Allowed: true, Lifted: o.lifted}
+		if o.best.acl == None {
+			d.Rule = o.best.rule
+		}
+		return d
+	}
+	d := Decision{Allowed: o.soft, Reported: o.soft, Reason: o.reason}
+	switch o.reason {
+	case None:
+		d.Reason = CommandNotAllowed // no selector at all: cannot be, and is refused
+	case Guarded:
+		d.Rule = g.rule(spec)
+	case KeyspaceWide:
+		d.Rule = wideRule
+	case ScriptConfined:
+		d.Rule = scriptRule
+	default:
+		d.Rule, d.Arg, d.Option = o.best.rule, o.best.arg, o.best.option
+	}
+	return d
+}

@@ -1,0 +1,9 @@
+// Package acl decides: who a connection speaks for and what each of its calls
+// may do.
+//
+// A Policy is immutable. Reloading builds a new one and swaps a pointer; a
+// decision is a pure function of policy, principal and call, without a socket,
+// a clock or a logger, safe for concurrent use and free of allocation.
+//
+// Invariant: an error, a missing rule or an unknown thing is a refusal.
+package acl

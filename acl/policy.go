@@ -1,0 +1,144 @@
+package acl
+
+import (
+	"slices"
+
+	"github.com/sallyport/sallyport/acl/command"
+)
+
+// Policy is everything that says yes or no. Immutable, safe for concurrent use.
+type Policy struct {
+	lang      *language
+	specs     []*command.Spec // by ID
+	attrs     []attr          // by ID: what Decide must know beside the rules
+	guard     *guard
+	users     map[string]*User
+	names     []string // of users, sorted bytewise
+	listeners map[string]*listener
+	modes     Modes
+
+	mostHashes int // of any user; every authentication compares as many
+}
+
+// Decision is a verdict and its grounds.
+type Decision struct {
+	Allowed bool
+	// Reported is set when the call passes only because a layer is in report
+	// mode; Reason, Rule and Arg then say what would have refused it.
+	Reported bool
+	// Lifted is set when the call is in a guarded category and passes because
+	// the user's rules name it (an access event).
+	Lifted bool
+	Reason Reason
+	Rule   *Rule // the deciding rule, nil where no rule decides
+	Arg    int   // index into Call.Args of the offending key, channel or option value, 0 otherwise
+	// Option is BY or GET when SORT is refused because that option reads keys
+	// it does not name; Redis has words of its own for it.
+	Option string
+}
+
+// Rule is one written rule, kept for explain and the record. It never holds a
+// password. Immutable.
+type Rule struct {
+	Text string // "+@read", "~app:*", "never: shutdown"
+	At   Origin
+}
+
+// User finds a user by name, nil if there is none (used to re-judge live
+// sessions after a reload).
+func (p *Policy) User(name string) *User { return p.users[name] }
+
+// Users lists the users ordered bytewise by name, as ACL LIST does. The caller
+// owns the slice.
+func (p *Policy) Users() []*User {
+	users := make([]*User, len(p.names))
+	for i, name := range p.names {
+		users[i] = p.users[name]
+	}
+	return users
+}
+
+// Modes gives the modes the policy was compiled with.
+func (p *Policy) Modes() Modes { return p.modes }
+
+// Table gives the command table the policy was compiled against. Calls judged
+// by the policy must come from it; a call of another table is refused.
+func (p *Policy) Table() *command.Table { return p.lang.table }
+
+// CheckRules reads the arguments of an ACL SETUSER without changing anything.
+func (p *Policy) CheckRules(name string, rules []string) error {
+	_, err := p.WithUser(name, rules)
+	return err
+}
+
+// WithUser gives a policy in which the rules have been applied in order to the
+// named user, who is created (off, nothing allowed) if there is none: the
+// effect of ACL SETUSER. The receiver is unchanged. At the first bad rule
+// nothing is applied and the error is a *RuleError in Redis's words.
+func (p *Policy) WithUser(name string, rules []string) (*Policy, error) {
+	if name == "" || hasSpaceOrNUL(name) {
+		return nil, ErrUserName
+	}
+	words, f := joinArgs(rules)
+	if f != nil {
+		return nil, f.redis()
+	}
+	u := newUser(p.lang, name, Origin{})
+	if old := p.users[name]; old != nil {
+		u = old.clone()
+	}
+	// At run time every unknown name is an error, whatever a file may get away with.
+	lang := *p.lang
+	lang.discovery = false
+	for _, w := range words {
+		if f := u.apply(&lang, w); f != nil {
+			return nil, f.redis()
+		}
+	}
+	if u.name == defaultUser && u.enabled && u.nopass && !p.allAnonymous() {
+		return nil, ErrOpenDefault
+	}
+	return p.with(u, name), nil
+}
+
+// WithoutUser gives a policy without the named user: the effect of ACL DELUSER.
+// The receiver is unchanged; it is returned as it is if there is no such user.
+func (p *Policy) WithoutUser(name string) *Policy {
+	if p.users[name] == nil {
+		return p
+	}
+	return p.with(nil, name)
+}
+
+func (p *Policy) with(u *User, name string) *Policy {
+	next := *p
+	next.users = make(map[string]*User, len(p.users)+1)
+	for n, old := range p.users {
+		next.users[n] = old
+	}
+	delete(next.users, name)
+	if u != nil {
+		next.users[name] = u
+	}
+	next.index()
+	return &next
+}
+
+// index fills what is derived from the users.
+func (p *Policy) index() {
+	p.names, p.mostHashes = p.names[:0:0], 1
+	for name, u := range p.users {
+		p.names = append(p.names, name)
+		p.mostHashes = max(p.mostHashes, len(u.hashes))
+	}
+	slices.Sort(p.names)
+}
+
+func (p *Policy) allAnonymous() bool {
+	for _, l := range p.listeners {
+		if !l.anonymous {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,91 @@
+package acl
+
+// Reason is why something was refused. One closed list serves the RESP error,
+// the metric label and the event field. None is the zero value.
+type Reason uint8
+
+// The closed list. Its order carries no meaning.
+const (
+	None Reason = iota
+
+	// Admission.
+	AddressNotAllowed // the listener's allow list does not hold the address
+	TooManyClients    // a connection limit
+	HandshakeFailed   // TLS handshake
+	HandshakeTimeout  // TLS handshake
+	CrossProtocol     // HTTP or TLS bytes on a plain RESP port
+
+	// Authentication. Clients see WRONGPASS for every one of them.
+	NoSuchUser    // the policy has no such user
+	UserDisabled  // the user is off
+	WrongPassword // no password of the user fits
+	MethodRefused // the listener does not take this kind of credential
+	AuthThrottled // too many failures before
+
+	// Commands.
+	NotAuthenticated   // NOAUTH
+	UnknownCommand     // not in the command table
+	UnknownSubcommand  // the container is, the subcommand is not
+	WrongArity         // wrong number of arguments
+	KeysNotFound       // the keys of this shape cannot be determined
+	CommandRefused     // class Refused, whatever the policy says
+	CommandUnsupported // needs a connection of its own, which is not available
+	CommandNotAllowed  // no rule grants it
+	KeyNotAllowed      // no rule grants one of its keys
+	ChannelNotAllowed  // no rule grants one of its channels
+	Guarded            // in a guarded category and not named by a rule
+	Never              // on the never list
+	KeyspaceWide       // touches keys it does not name; needs ~*
+	ScriptConfined     // a script reaches everything; needs ~* &* +@all
+	ProtocolError      // the bytes were no request
+
+	reasonCount
+)
+
+var reasonCodes = [reasonCount]string{
+	None:               "none",
+	AddressNotAllowed:  "address_not_allowed",
+	TooManyClients:     "too_many_clients",
+	HandshakeFailed:    "handshake_failed",
+	HandshakeTimeout:   "handshake_timeout",
+	CrossProtocol:      "cross_protocol",
+	NoSuchUser:         "no_such_user",
+	UserDisabled:       "user_disabled",
+	WrongPassword:      "wrong_password",
+	MethodRefused:      "method_not_allowed",
+	AuthThrottled:      "auth_throttled",
+	NotAuthenticated:   "not_authenticated",
+	UnknownCommand:     "unknown_command",
+	UnknownSubcommand:  "unknown_subcommand",
+	WrongArity:         "wrong_arity",
+	KeysNotFound:       "keys_not_found",
+	CommandRefused:     "command_refused",
+	CommandUnsupported: "command_unsupported",
+	CommandNotAllowed:  "command_not_allowed",
+	KeyNotAllowed:      "key_not_allowed",
+	ChannelNotAllowed:  "channel_not_allowed",
+	Guarded:            "guarded",
+	Never:              "never",
+	KeyspaceWide:       "keyspace_wide",
+	ScriptConfined:     "script_confined",
+	ProtocolError:      "protocol_error",
+}
+
+// String gives the code used in events and metric labels. A value outside the
+// list reads "unknown".
+func (r Reason) String() string {
+	if r >= reasonCount {
+		return "unknown"
+	}
+	return reasonCodes[r]
+}
+
+// Reasons lists every reason but None, so that metrics can be registered with
+// a closed set of labels. The caller owns the slice.
+func Reasons() []Reason {
+	all := make([]Reason, 0, reasonCount-1)
+	for r := None + 1; r < reasonCount; r++ {
+		all = append(all, r)
+	}
+	return all
+}
