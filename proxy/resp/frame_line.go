@@ -1,7 +1,5 @@
 package resp
 
-import "bytes"
-
 // endLine judges the line just finished and what it announces.
 func (f *Framer) endLine() (done bool, err error) {
 	line := f.line[:f.digits]
@@ -144,7 +142,9 @@ func isDouble(b []byte) bool {
 		b, _ = skipDigits(b[1:])
 	}
 	if len(b) > 0 && b[0]|0x20 == 'e' {
-		b = bytes.TrimLeft(b[1:], "+-")
+		if b = b[1:]; len(b) > 0 && (b[0] == '-' || b[0] == '+') {
+			b = b[1:]
+		}
 		var exponent bool
 		if b, exponent = skipDigits(b); !exponent {
 			return false

@@ -122,7 +122,7 @@ func (f *Framer) next(p []byte) (n int, done bool, err error) {
 }
 
 // scalar returns the size of the ordinary value that lies whole at the
-// beginning of p: a bulk string, a short number, OK. It returns 0 for anything
+// beginning of p: a bulk string, null, a short number, OK. It returns 0 for anything
 // else, on which step has the last word.
 func (f *Framer) scalar(p []byte) int {
 	if len(p) < 4 {
@@ -134,6 +134,9 @@ func (f *Framer) scalar(p []byte) int {
 		end := from + n
 		if from > 0 && end+2 <= len(p) && p[end] == '\r' && p[end+1] == '\n' {
 			return end + 2
+		}
+		if from == 0 && len(p) > 4 && p[1] == '-' && p[2] == '1' && p[3] == '\r' && p[4] == '\n' {
+			return 5
 		}
 	case ':':
 		_, next := shortLength(p, 1)

@@ -48,15 +48,17 @@ func (r *Reader) keep(p []byte) {
 }
 
 // grown returns the capacity to hold live bytes and more arriving ones. It
-// doubles, so that the copying stays linear, but neither beyond the end of the
-// command at hand, once its last argument has begun, nor beyond the longest
-// command.
+// doubles, so that the copying stays linear, but not beyond the longest command
+// nor, once the last argument has begun, beyond the end of the one at hand.
 func (r *Reader) grown(live, more int) int {
 	size := 2 * live
+	if r.at.begun() {
+		size = min(size, r.limits.Request)
+	}
 	if r.at.left == 1 && r.at.bulk >= 0 {
 		size = min(size, r.at.pos+r.at.bulk+2)
 	}
-	return max(min(size, r.limits.Request), live+more)
+	return max(size, live+more)
 }
 
 // move puts the held bytes into memory of at least the given size.

@@ -272,14 +272,15 @@ func trustedLength(b []byte, i int) (n, next int) {
 	return n, i + 2
 }
 
-// room returns space for n arguments. Callers ask for no more than have
-// arrived.
+// room returns space for n arguments. Beyond keptArgs callers ask for no more
+// than have arrived. It doubles, so that ever longer commands don't make it
+// anew each time.
 func (r *Reader) room(n int) [][]byte {
 	if n <= len(r.few) {
 		return r.few[:n]
 	}
 	if n > cap(r.many) {
-		r.many = make([][]byte, n)
+		r.many = make([][]byte, max(n, min(2*cap(r.many), r.limits.Args)))
 	}
 	return r.many[:n]
 }
