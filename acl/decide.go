@@ -61,7 +61,7 @@ type trial struct {
 // unless their refusal is only for show.
 func (p *Policy) judge(t *trial, u *User, s *selector, call *command.Call, a attr, modes Modes) {
 	*t = trial{}
-	s.check(t, call, a)
+	s.check(t, call)
 	if a&attrUserRules == 0 || t.acl != None && modes.ACL == Enforce {
 		return
 	}
@@ -77,7 +77,7 @@ func (p *Policy) judge(t *trial, u *User, s *selector, call *command.Call, a att
 }
 
 // check asks the rules alone: command, then keys, then channels, as Redis does.
-func (s *selector) check(t *trial, call *command.Call, a attr) {
+func (s *selector) check(t *trial, call *command.Call) {
 	id := call.Spec.ID
 	t.rule = s.rule(id)
 	if !s.allowed.has(id) {
@@ -106,11 +106,18 @@ func (s *selector) check(t *trial, call *command.Call, a attr) {
 			}
 		}
 	}
-	if a&attrSort != 0 && !s.readsAll() {
-		if option, arg := sortReads(call.Args); option != "" {
-			t.acl, t.arg, t.rule, t.option = KeyNotAllowed, arg, nil, option
-		}
+	if call.PatternArg != 0 && !s.readsAll() {
+		t.acl, t.arg, t.rule = KeyNotAllowed, int(call.PatternArg)+1, nil
+		t.option = patternOption(call)
 	}
+}
+
+// patternOption names the option of SORT that reads keys it does not name.
+func patternOption(call *command.Call) string {
+	if word := call.Args[call.PatternArg]; len(word) > 0 && lowerByte(word[0]) == 'b' {
+		return "BY"
+	}
+	return "GET"
 }
 
 // names says whether a rule of this selector names the command itself, or the

@@ -20,9 +20,8 @@ const (
 	attrKeys                       // KEYS: its pattern may confine it
 	attrTracking                   // CLIENT TRACKING: wide in broadcast mode
 	attrScript                     // runs or loads code that reaches everything
-	attrSort                       // SORT: BY and GET read keys they do not name
 	attrFloor                      // ACL SETUSER, DELUSER, LOAD, SAVE: no mode lifts a refusal
-	attrUserRules = attrGuarded | attrWide | attrTracking | attrScript | attrSort
+	attrUserRules = attrGuarded | attrWide | attrTracking | attrScript
 )
 
 // guard is the compiled guard: section.
@@ -85,8 +84,6 @@ func attrOf(spec *command.Spec, g *guard) attr {
 		a |= attrWide | attrKeys
 	case "client|tracking":
 		a = a&^attrWide | attrTracking
-	case "sort", "sort_ro":
-		a |= attrSort
 	case "acl|setuser", "acl|deluser", "acl|load", "acl|save":
 		a |= attrFloor
 	}
@@ -186,48 +183,6 @@ func (s *selector) readsPrefix(p []byte) bool {
 	return false
 }
 
-// sortReads finds the first BY with a * or GET of a SORT: its name and the
-// index of its value, or "" if it reads nothing but its key. A word that is no
-// option is stepped over: the server refuses it, and if a later server does
-// not, the rest is still looked at.
-func sortReads(args [][]byte) (option string, arg int) {
-	for i := 2; i < len(args); i++ {
-		left := len(args) - i - 1
-		switch o := cutNUL(args[i]); {
-		case equalFoldASCII(o, "limit") && left >= 2:
-			i += 2
-		case equalFoldASCII(o, "store") && left >= 1:
-			i++
-		case equalFoldASCII(o, "by") && left >= 1:
-			if i++; hasStar(args[i]) {
-				return "BY", i
-			}
-		case equalFoldASCII(o, "get") && left >= 1:
-			return "GET", i + 1
-		}
-	}
-	return "", 0
-}
-
-// cutNUL cuts at the first NUL, as the server does when it compares option words.
-func cutNUL(arg []byte) []byte {
-	for i, c := range arg {
-		if c == 0 {
-			return arg[:i]
-		}
-	}
-	return arg
-}
-
-func hasStar(arg []byte) bool {
-	for _, c := range arg {
-		if c == '*' {
-			return true
-		}
-	}
-	return false
-}
-
 // compileGuard reads guard:. Unknown names are problems, save in the defaults,
 // which may be ahead of an older command table.
 func (c *compiler) compileGuard(src GuardSource) *guard {
@@ -243,7 +198,7 @@ func (c *compiler) compileGuard(src GuardSource) *guard {
 		name := strings.TrimPrefix(lowerASCII(t.Value), "@")
 		bits, ok := c.lang.category(name)
 		if !ok {
-			c.report(c.lang.unknownCategory(word{t.Value, t.At}, "@"+name).problem("guard.categories"))
+			c.report(c.lang.unknownCategory(word{text: t.Value, at: t.At}, "@"+name).problem("guard.categories"))
 			continue
 		}
 		c.lang.guarded |= bits
@@ -268,7 +223,7 @@ func (c *compiler) addNever(g *guard, t Text, isDefault bool) {
 			}
 		}
 	}
-	w := word{t.Value, t.At}
+	w := word{text: t.Value, at: t.At}
 	if strings.HasPrefix(name, "@") {
 		bits, ok := c.lang.category(name[1:])
 		if !ok {

@@ -44,7 +44,17 @@ func (l *language) unknownCategory(w word, name string) *fault {
 }
 
 func (l *language) unknownCommand(w word, name string) *fault {
-	hint := didYouMean(name, l.commandNames)
+	container, _, isSub := strings.Cut(name, "|")
+	hint := didYouMean(name, func(yield func(string) bool) {
+		for _, spec := range l.specs {
+			if (spec.Container != nil) == isSub && !yield(spec.Name) {
+				return
+			}
+		}
+	})
+	if spec := l.command(container); isSub && spec != nil && len(spec.Subs) == 0 {
+		hint = container + " has no subcommands; a single argument can be allowed, not taken away"
+	}
 	if _, ok := l.category(name); ok && hint == "" {
 		hint = "did you mean " + strconv.Quote("@"+name) + "?"
 	}
@@ -101,14 +111,6 @@ func keywords(yield func(string) bool) {
 			if len(k) > 3 && !yield(k) {
 				return
 			}
-		}
-	}
-}
-
-func (l *language) commandNames(yield func(string) bool) {
-	for _, spec := range l.specs {
-		if !yield(spec.Name) {
-			return
 		}
 	}
 }

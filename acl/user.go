@@ -168,7 +168,7 @@ func (u *User) addSelector(lang *language, w word) *fault {
 	if len(w.text) < 2 || w.text[len(w.text)-1] != ')' {
 		return unmatched(w.text, w.at)
 	}
-	words, ok := splitSelector(w.text[1:len(w.text)-1], w.at.after(w.text, 1))
+	words, ok := splitSelector(w)
 	if !ok {
 		return &fault{word: w.text, at: w.at, what: "a quote in a selector is not closed"}
 	}

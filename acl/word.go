@@ -5,8 +5,15 @@ import "strings"
 // word is one rule as written and where it started. A selector, parentheses
 // and all, is one word.
 type word struct {
-	text string
-	at   Origin
+	text   string
+	at     Origin
+	source Text // the rules it stands in, none for ACL SETUSER
+	offset int  // where it starts in them
+}
+
+// inside gives the origin of a byte of the word.
+func (w word) inside(offset int) Origin {
+	return w.source.At.after(w.source.Value, w.offset+offset)
 }
 
 // splitRules splits a line of rules at white space and joins each selector
@@ -36,7 +43,7 @@ func splitRules(text string, at Origin) ([]word, *fault) {
 			}
 			i = start
 		}
-		words = append(words, word{text[i:end], at.after(text, i)})
+		words = append(words, word{text: text[i:end], at: at.after(text, i), source: Text{text, at}, offset: i})
 		i = end
 	}
 	return words, nil
@@ -80,12 +87,14 @@ func unmatched(start string, at Origin) *fault {
 	}
 }
 
-// splitSelector splits the inside of a selector as a command line is split:
+// splitSelector splits the inside of a selector, ( and ) being its first and
+// last bytes, as a command line is split:
 // white space separates, "…" takes the escapes \n \r \t \b \a \xHH and
 // backslash-anything, '…' takes \' alone. ok is false when a quote is open at
 // the end or runs into the next word.
-func splitSelector(text string, at Origin) (words []word, ok bool) {
-	for i := 0; i < len(text); {
+func splitSelector(selector word) (words []word, ok bool) {
+	text := selector.text[:len(selector.text)-1]
+	for i := 1; i < len(text); {
 		if isSpace(text[i]) {
 			i++
 			continue
@@ -103,7 +112,7 @@ func splitSelector(text string, at Origin) (words []word, ok bool) {
 				i++
 			}
 		}
-		words = append(words, word{b.String(), at.after(text, start)})
+		words = append(words, word{text: b.String(), at: selector.inside(start)})
 	}
 	return words, true
 }
