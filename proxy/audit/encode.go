@@ -125,10 +125,15 @@ func (l *line) numberIf(key string, n uint64) {
 }
 
 func (l *line) addr(key string, a netip.Addr) {
-	if a.IsValid() {
-		// Through the encoder too: a zone is text an interface was named with.
-		l.text(key, a.Unmap().String())
+	if !a.IsValid() {
+		return
 	}
+	if a = a.Unmap(); a.Zone() != "" { // text an interface was named with
+		l.text(key, a.String())
+		return
+	}
+	l.name(key)
+	l.buf = append(a.AppendTo(append(l.buf, '"')), '"')
 }
 
 func (l *line) text(key, s string) {
