@@ -2,7 +2,7 @@ package resp
 
 // endLine judges the line just finished and what it announces.
 func (f *Framer) endLine() (done bool, err error) {
-	line := f.line[:f.digits]
+	line := f.line[:f.size]
 	switch f.typ {
 	case '+', '-', '(':
 		return f.ended(), nil

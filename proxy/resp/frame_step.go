@@ -91,7 +91,7 @@ func (f *Framer) begin(c byte) error {
 	}
 	f.attr = false
 	f.typ, f.want = c, next
-	f.text, f.digits = 0, 0
+	f.text, f.size, f.some = 0, 0, false
 	return nil
 }
 
@@ -140,18 +140,18 @@ func (f *Framer) readText(p []byte) (int, error) {
 	if end < 0 {
 		return len(p), nil
 	}
-	if f.typ == '(' && f.digits == 0 {
+	if f.typ == '(' && !f.some {
 		return 0, errNumber
 	}
 	f.want = wantLF
 	return end + 1, nil
 }
 
-// bigDigits judges a further piece of a big number and counts its digits.
+// bigDigits judges a further piece of a big number.
 func (f *Framer) bigDigits(b []byte) bool {
 	for i, c := range b {
 		if c-'0' <= 9 {
-			f.digits++
+			f.some = true
 			continue
 		}
 		if f.text+i > 0 || c != '-' && c != '+' {
@@ -170,11 +170,11 @@ func (f *Framer) readNumber(p []byte) (int, error) {
 			return i + 1, nil
 		case c < ' ' || c > '~':
 			return 0, errLine
-		case f.digits == len(f.line):
+		case f.size == len(f.line):
 			return 0, errLongLine
 		}
-		f.line[f.digits] = c
-		f.digits++
+		f.line[f.size] = c
+		f.size++
 	}
 	return len(p), nil
 }

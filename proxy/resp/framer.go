@@ -47,7 +47,8 @@ type Framer struct {
 	length int64 // of the bulk at hand
 	left   int64 // of it still to come
 	text   int   // bytes of a text line so far
-	digits int   // bytes in line
+	some   bool  // the big number at hand has a digit
+	size   int   // bytes in line
 	line   [maxNumber]byte
 
 	depth int
