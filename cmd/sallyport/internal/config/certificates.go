@@ -1,0 +1,109 @@
+package config
+
+import (
+	"crypto/tls"
+	"time"
+
+	"github.com/sallyport/sallyport/tlsutil"
+)
+
+// nearExpiry is how long before its end a certificate becomes a finding.
+const nearExpiry = 30 * 24 * time.Hour
+
+var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+
+// loadTLS loads the certificates of listeners and backends.
+func (r *reader) loadTLS(c *Config) {
+	for i := range c.listeners {
+		if l := &c.listeners[i]; l.tls != nil {
+			l.server = r.server(l.tls)
+		}
+	}
+	for _, b := range c.backends {
+		if b.tls != nil {
+			b.client = r.client(b)
+		}
+	}
+}
+
+func (r *reader) server(f *serverFiles) *tlsutil.Server {
+	settings := map[string]named{"certificate": f.certificate, "key": f.key, "client_ca": f.clientCA}
+	auth, err := tlsutil.ParseClientAuth(f.clientAuth)
+	if err != nil {
+		f.fault("client_auth: %s", err)
+		return nil
+	}
+	opts := tlsutil.ServerOptions{
+		CertificateFile: f.certificate.path,
+		KeyFile:         f.key.path,
+		ClientAuth:      auth,
+		MinVersion:      tlsVersions[f.minVersion],
+	}
+	if auth != tlsutil.None {
+		opts.ClientCAFile = f.clientCA.path
+	}
+	server, err := tlsutil.LoadServer(opts)
+	if err != nil {
+		r.tlsFaults(f.value, settings, err)
+		return nil
+	}
+	r.tlsWarnings(f.value, settings, server.Warnings(), server.NotAfter())
+	return server
+}
+
+func (r *reader) client(b *backendConfig) *tlsutil.Client {
+	f := b.tls
+	settings := map[string]named{"certificate": f.certificate, "key": f.key, "ca": f.ca}
+	if len(b.nodes) > 0 && b.nodes[0].network == "unix" && f.serverName == "" {
+		f.faultHint("name the host in the backend's certificate", "%q is missing: a unix socket has no host name to check", "server_name")
+	}
+	client, err := tlsutil.LoadClient(tlsutil.ClientOptions{
+		CAFile:          f.ca.path,
+		CertificateFile: f.certificate.path,
+		KeyFile:         f.key.path,
+		ServerName:      f.serverName,
+	})
+	if err != nil {
+		r.tlsFaults(f.value, settings, err)
+		return nil
+	}
+	r.tlsWarnings(f.value, settings, client.Warnings(), client.NotAfter())
+	return client
+}
+
+// tlsFaults puts the faults of files where the files are named.
+func (r *reader) tlsFaults(section value, settings map[string]named, err error) {
+	faults := tlsutil.Faults(err)
+	for _, f := range faults {
+		at := settings[f.Setting]
+		switch {
+		case at.path != "":
+			at.faultHint(f.Hint, "%s: %s", at.written, f.What)
+		case f.File == "" && (f.Setting != "ca" || at.present()):
+			// No file to load, which is said already where the file should be named.
+		default:
+			section.faultHint(f.Hint, "%s: %s", f.Setting, f.What)
+		}
+	}
+	if len(faults) == 0 {
+		section.fault("%s", err)
+	}
+}
+
+func (r *reader) tlsWarnings(section value, settings map[string]named, warnings []tlsutil.Fault, ends map[string]time.Time) {
+	for _, f := range warnings {
+		at := settings[f.Setting]
+		if at.path == "" {
+			section.warn(f.Hint, "%s: %s", f.Setting, f.What)
+			continue
+		}
+		at.warn(f.Hint, "%s: %s", at.written, f.What)
+	}
+	for _, at := range settings {
+		end, known := ends[at.path]
+		if left := end.Sub(r.now); known && left > 0 && left < nearExpiry {
+			at.warn("renew it", "%s: expires on %s, in %d days", at.written,
+				end.UTC().Format(time.DateOnly), int(left/(24*time.Hour)))
+		}
+	}
+}

@@ -1,0 +1,239 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/command"
+	yaml "go.yaml.in/yaml/v4"
+)
+
+// maxFile bounds a configuration file. Far above any real policy, it keeps a
+// mistaken path (/dev/zero, a log) from filling memory.
+const maxFile = 32 << 20
+
+// reader reads files and collects what is wrong with them. Its fields stand
+// between the loader and the machine, so that tests can give a time, an
+// environment and a size of memory.
+type reader struct {
+	env      environment
+	machine  machine
+	now      time.Time
+	table    *command.Table
+	files    []string             // in the order they were read
+	docs     map[string]*document // by displayed name
+	problems Problems
+}
+
+// document is one YAML file that was read.
+type document struct {
+	name string // as shown to the operator
+	dir  string // relative paths inside start here
+	text []byte
+	rows []string   // text, line by line without the line ends
+	root *yaml.Node // nil: could not be parsed
+}
+
+// open reads and parses a file. A nil root means that the fault is recorded.
+// at is who asked for the file, for the case that there is none.
+func (r *reader) open(name string, at acl.Origin, path string) *document {
+	doc := &document{name: name, dir: filepath.Dir(name)}
+	if abs, err := filepath.Abs(doc.dir); err == nil {
+		doc.dir = abs
+	}
+	text, err := readBounded(name, maxFile)
+	if err != nil {
+		if at.File == "" {
+			at.File = name
+		}
+		r.fault(at, path, "can't read %s: %s", quoted(name), reasonOf(err))
+		return doc
+	}
+	doc.text = text
+	doc.rows = strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
+	r.files = append(r.files, name)
+	r.docs[name] = doc
+	r.parse(doc)
+	return doc
+}
+
+// parse fills in doc.root, or records why it can't.
+func (r *reader) parse(doc *document) {
+	if i := invalidUTF8(doc.text); i >= 0 {
+		line := 1 + bytes.Count(doc.text[:i], []byte("\n"))
+		r.fault(acl.Origin{File: doc.name, Line: line, Column: 1}, "", "not UTF-8 text")
+		return
+	}
+	loader, err := yaml.NewLoader(bytes.NewReader(doc.text))
+	if err != nil {
+		r.fault(acl.Origin{File: doc.name}, "", "%s", err)
+		return
+	}
+	var root, second yaml.Node
+	switch err := loader.Load(&root); {
+	case errors.Is(err, io.EOF) || err == nil && len(root.Content) == 0:
+		r.fault(acl.Origin{File: doc.name}, "", "the file is empty")
+		return
+	case err != nil:
+		r.syntaxFault(doc, err)
+		return
+	}
+	switch err := loader.Load(&second); {
+	case errors.Is(err, io.EOF):
+	case err != nil:
+		r.syntaxFault(doc, err)
+		return
+	default:
+		at := doc.origin(&second)
+		r.faultHint(at, "", "one document a file: remove everything from this --- on", "a second document starts here")
+		return
+	}
+	doc.root = root.Content[0]
+}
+
+// syntaxFault records an error of the YAML parser at its place.
+func (r *reader) syntaxFault(doc *document, err error) {
+	at := acl.Origin{File: doc.name}
+	what := err.Error()
+	var one *yaml.LoadError
+	if errors.As(err, &one) {
+		if one.Mark.Line > 0 {
+			at = doc.position(one.Mark.Line, one.Mark.Column)
+		}
+		what = one.Message
+		if one.ContextMsg != "" {
+			what += " (" + one.ContextMsg + ")"
+		}
+	}
+	hint := ""
+	if cutRules.MatchString(doc.line(at.Line)) || cutRules.MatchString(doc.line(at.Line-1)) {
+		hint = "a # after a space begins a comment: put the rules in quotes"
+	}
+	if strings.HasPrefix(what, "unknown anchor") {
+		// The name may be a password that begins with an asterisk.
+		what, hint = "unknown anchor", "quote a value that begins with *"
+	}
+	if strings.Contains(what, "cannot start any token") && strings.Contains(doc.line(at.Line), "\t") {
+		hint = "indent with spaces, YAML allows no tabs there"
+	}
+	r.faultHint(at, "", hint, "YAML: %s", maskWords(what))
+}
+
+// line gives a line of the file, counted from 1, without its end; empty if there is none.
+func (d *document) line(n int) string {
+	if n < 1 || n > len(d.rows) {
+		return ""
+	}
+	return d.rows[n-1]
+}
+
+// origin is where a node stands. The parser counts columns in characters, an
+// Origin counts them in bytes, as editors and compilers do.
+func (d *document) origin(n *yaml.Node) acl.Origin {
+	return d.position(n.Line, n.Column)
+}
+
+func (d *document) position(line, column int) acl.Origin {
+	at := acl.Origin{File: d.name, Line: line, Column: 1}
+	row := d.line(line)
+	for i := 1; i < column && at.Column <= len(row); i++ {
+		_, n := utf8.DecodeRuneInString(row[at.Column-1:])
+		at.Column += n
+	}
+	return at
+}
+
+func (r *reader) fault(at acl.Origin, path, format string, args ...any) {
+	r.faultHint(at, path, "", format, args...)
+}
+
+func (r *reader) faultHint(at acl.Origin, path, hint, format string, args ...any) {
+	r.problems = append(r.problems, Problem{At: at, What: pathed(path, fmt.Sprintf(format, args...)), Hint: hint})
+}
+
+func (r *reader) warn(at acl.Origin, path, hint, format string, args ...any) {
+	r.problems = append(r.problems, Problem{At: at, What: pathed(path, fmt.Sprintf(format, args...)), Hint: hint, Warning: true})
+}
+
+// failed tells whether any fault was recorded.
+func (r *reader) failed() bool { return len(r.problems.Faults()) > 0 }
+
+// finish sorts the problems and gives each its excerpt.
+func (r *reader) finish() Problems {
+	ps := r.problems.sorted(r.files)
+	masked := make(map[string][]string, len(r.docs))
+	for i := range ps {
+		doc := r.docs[ps[i].At.File]
+		if doc == nil || ps[i].At.Line == 0 {
+			continue
+		}
+		if masked[doc.name] == nil {
+			masked[doc.name] = maskLines(doc)
+		}
+		ps[i].Excerpt = excerpt(masked[doc.name], doc.line(ps[i].At.Line), ps[i].At.Line, ps[i].At.Column)
+	}
+	return ps
+}
+
+func pathed(path, what string) string {
+	if path == "" {
+		return what
+	}
+	return path + ": " + what
+}
+
+// readBounded reads a whole regular file of at most limit bytes.
+func readBounded(name string, limit int64) ([]byte, error) {
+	// Looked at before it is opened: opening a named pipe waits for a writer.
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, errors.New("is a directory")
+	case !info.Mode().IsRegular():
+		return nil, errors.New("is not a regular file")
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(text)) > limit {
+		return nil, fmt.Errorf("larger than %d bytes", limit)
+	}
+	return text, nil
+}
+
+// reasonOf is a file error without the path, which the message names already.
+func reasonOf(err error) string {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Err.Error()
+	}
+	return err.Error()
+}
+
+// invalidUTF8 is the offset of the first byte that is not UTF-8, or -1.
+func invalidUTF8(text []byte) int {
+	for i := 0; i < len(text); {
+		c, n := utf8.DecodeRune(text[i:])
+		if c == utf8.RuneError && n <= 1 {
+			return i
+		}
+		i += n
+	}
+	return -1
+}

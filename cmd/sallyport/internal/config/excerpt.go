@@ -1,0 +1,167 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	yaml "go.yaml.in/yaml/v4"
+)
+
+// mask stands in for a secret wherever a line is shown. Its length says nothing.
+const mask = "***"
+
+// excerpt shows a masked line with its neighbours and a caret under the column.
+// The column is one of the line as written: where a mask stands before it, the
+// caret moves along.
+func excerpt(lines []string, written string, line, column int) string {
+	if line < 1 || line > len(lines) {
+		return ""
+	}
+	width := len(fmt.Sprint(min(line+1, len(lines))))
+	var b strings.Builder
+	for n := max(line-1, 1); n <= min(line+1, len(lines)); n++ {
+		if n == len(lines) && lines[n-1] == "" && n != line {
+			break // what follows the last line's end is no line
+		}
+		text := clip(lines[n-1])
+		b.WriteString(strings.TrimRight(fmt.Sprintf("  %*d | %s", width, n, text), " ") + "\n")
+		if n == line && column > 0 {
+			before := written[:min(column-1, len(written))]
+			at := min(utf8.RuneCountInString(maskWords(before)), utf8.RuneCountInString(text))
+			fmt.Fprintf(&b, "  %*s | %s^\n", width, "", strings.Repeat(" ", at))
+		}
+	}
+	return b.String()
+}
+
+// clip keeps a line printable: one screen wide, without control characters.
+func clip(line string) string {
+	const widest = 160
+	line = strings.Map(func(c rune) rune {
+		switch {
+		case c == '\t':
+			return ' '
+		case c < ' ' || c == 0x7f || c == '\u2028' || c == '\u2029' || 0x80 <= c && c < 0xa0:
+			return '?'
+		}
+		return c
+	}, line)
+	if utf8.RuneCountInString(line) > widest {
+		return string([]rune(line)[:widest]) + "…"
+	}
+	return line
+}
+
+var (
+	// secretWord is a password or a hash in the words of Redis ACL rules. A
+	// quoted password may hold spaces: it is hidden up to the next quote.
+	secretWord = regexp.MustCompile(`(["'])([><])[^"']+|(^|[\s"'(\[{,:])([><#!])\S+`)
+	// keyColon is anything that may be a mapping key, with its colon.
+	keyColon = regexp.MustCompile(`([A-Za-z0-9_.-]+)["']?\s*:(\s|$|["'{\[])`)
+)
+
+// maskWords hides the password words of ACL rules in a line or a message.
+func maskWords(s string) string {
+	return secretWord.ReplaceAllString(s, "${1}${3}${2}${4}"+mask)
+}
+
+// secretKey tells whether a key is, or was meant to be, the name of a secret
+// value. Names of files with secrets are no secrets.
+func secretKey(key string) bool {
+	k := strings.ToLower(key)
+	if strings.HasSuffix(k, "_file") || strings.HasSuffix(k, "-file") {
+		return false
+	}
+	for _, part := range []string{"pass", "pw", "secret", "token", "credential"} {
+		if strings.Contains(k, part) {
+			return true
+		}
+	}
+	return distance(k, "password") <= 3
+}
+
+// maskLines gives the file's lines with every secret hidden. It reads the text,
+// not the tree: the excerpt of a file that is no YAML must hide its secrets too.
+// It would rather hide too much.
+func maskLines(doc *document) []string {
+	lines := slices.Clone(doc.rows)
+	hiding, indent := false, 0 // inside a secret that goes on over lines
+	for i, line := range lines {
+		own := len(line) - len(strings.TrimLeft(line, " \t-"))
+		if hiding && (strings.TrimSpace(line) == "" || own > indent) {
+			lines[i] = blank(line, own)
+			continue
+		}
+		hiding = false
+		for _, m := range keyColon.FindAllStringSubmatchIndex(line, -1) {
+			if !secretKey(line[m[2]:m[3]]) {
+				continue
+			}
+			colon := m[3] + strings.IndexByte(line[m[3]:], ':') + 1
+			hiding, indent = true, own
+			lines[i] = line[:colon]
+			if rest := strings.TrimSpace(line[colon:]); rest != "" {
+				lines[i] += " " + mask
+			}
+			break
+		}
+		lines[i] = maskWords(lines[i])
+	}
+	if doc.root != nil {
+		maskNodes(lines, doc.root)
+	}
+	return lines
+}
+
+func blank(line string, indent int) string {
+	if strings.TrimSpace(line) == "" {
+		return line
+	}
+	return line[:indent] + mask
+}
+
+// maskNodes hides the secrets whose shape the text alone does not betray: values
+// of secret keys on lines of their own, wherever YAML lets them stand.
+func maskNodes(lines []string, n *yaml.Node) {
+	if n.Kind != yaml.MappingNode {
+		for _, c := range n.Content {
+			maskNodes(lines, c)
+		}
+		return
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if key.Kind == yaml.ScalarNode && secretKey(key.Value) {
+			hideScalars(lines, value, key.Line)
+			continue
+		}
+		maskNodes(lines, value)
+	}
+}
+
+func hideScalars(lines []string, n *yaml.Node, keyLine int) {
+	for _, c := range n.Content {
+		hideScalars(lines, c, keyLine)
+	}
+	if n.Kind != yaml.ScalarNode || n.Line < 1 || n.Line > len(lines) {
+		return
+	}
+	if n.Line != keyLine {
+		runes := []rune(lines[n.Line-1])
+		lines[n.Line-1] = string(runes[:min(n.Column-1, len(runes))]) + mask
+	}
+	if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) == 0 {
+		return
+	}
+	// A quoted scalar may go on at any indentation: hide until the tree says
+	// that something else begins. The caller's lines no longer hold the closing
+	// quote, but a value has at least as many lines as it has line ends.
+	for i := range strings.Count(n.Value, "\n") + strings.Count(n.Value, " ") {
+		if at := n.Line + i; at < len(lines) && !keyColon.MatchString(lines[at]) {
+			lines[at] = mask
+		}
+	}
+}

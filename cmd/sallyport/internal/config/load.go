@@ -1,0 +1,165 @@
+package config
+
+import (
+	"os"
+	"time"
+
+	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/proxy"
+)
+
+// Config is a configuration without a fault. It is immutable; a reload loads
+// another one.
+type Config struct {
+	Files  []string    // what was read, sallyport.yaml first, as displayed
+	Policy *acl.Policy // compiled
+	Table  *command.Table
+	Sinks  []Sink
+	Admin  *Admin // nil: no admin endpoints
+
+	listeners []listener
+	backends  []*backendConfig
+	limits    proxy.Limits
+	workers   int
+	shutdown  proxy.Shutdown
+}
+
+// Load reads a configuration: the file at path, the policy it names, and every
+// certificate, key and password file it needs. The Config is nil if any of the
+// problems is a fault. Paths in messages are path itself and what follows from
+// it, so they can be opened from where the command was typed.
+func Load(path string) (*Config, Problems) {
+	return load(path, machineIsHere())
+}
+
+// surroundings is what a configuration depends on besides its files.
+type surroundings struct {
+	env     environment
+	machine machine
+	now     func() time.Time
+}
+
+func machineIsHere() surroundings {
+	return surroundings{env: os.LookupEnv, machine: machine{root: "/"}, now: time.Now}
+}
+
+func load(path string, here surroundings) (*Config, Problems) {
+	r := &reader{env: here.env, machine: here.machine, now: here.now(), table: command.Newest(), docs: make(map[string]*document)}
+	doc := r.open(path, acl.Origin{}, "")
+	if doc.root == nil {
+		return nil, r.finish()
+	}
+	c := r.config(r.top(doc))
+	if r.failed() {
+		return nil, r.finish()
+	}
+	c.Files = r.files
+	return c, r.finish()
+}
+
+// config reads sallyport.yaml and what it leads to.
+func (r *reader) config(s *section) *Config {
+	c := &Config{
+		Table:     r.table,
+		listeners: r.listeners(s.required("listeners")),
+		backends:  r.backends(s.required("backends").section()),
+		Sinks:     r.sinks(s.get("events")),
+		Admin:     r.admin(s.get("admin").section()),
+		limits:    r.limits(s.get("limits").section()),
+		workers:   s.get("workers").workers(),
+		shutdown:  r.shutdown(s.get("shutdown").section()),
+	}
+	rules := r.policyFile(s.required("policy").section())
+	s.close("events_on", "console", "posture")
+	r.route(c)
+	r.adminAddress(c)
+	c.Policy = r.compile(c, rules)
+	r.loadTLS(c)
+	return c
+}
+
+// route gives each listener its backend.
+func (r *reader) route(c *Config) {
+	names := make([]string, len(c.backends))
+	for i, b := range c.backends {
+		names[i] = b.name.Value
+	}
+	for i := range c.listeners {
+		l := &c.listeners[i]
+		written := l.backendAt
+		switch {
+		case !written.present() && len(c.backends) == 1:
+			l.backend = names[0]
+		case !written.present() && l.present() && len(c.backends) > 1:
+			l.fault("%q is missing: there are %d backends", "backend", len(c.backends))
+		}
+		found := false
+		for _, b := range c.backends {
+			if b.name.Value == l.backend {
+				b.used, found = true, true
+			}
+		}
+		if !found && written.present() && l.backend != "" {
+			written.faultHint(didYouMean(l.backend, names), "there is no backend %s", quoted(l.backend))
+		}
+	}
+	for _, b := range c.backends {
+		if !b.used && len(c.listeners) > 0 && !r.failed() {
+			r.warn(b.name.At, b.path, "", "no listener uses it")
+		}
+	}
+}
+
+func (v value) workers() int {
+	const most = 1024
+	if !v.present() {
+		return 0
+	}
+	if v.node.Value == "auto" {
+		return 0
+	}
+	if v.node.ShortTag() == "!!int" {
+		return v.number(0, 1, most)
+	}
+	if v.node.ShortTag() == "!!str" {
+		s, expanded := v.expand(v.node.Value)
+		switch {
+		case s == "auto" || v.failedHere():
+			return 0
+		case expanded:
+			return v.number(0, 1, most)
+		}
+	}
+	v.fault("wants auto or a whole number, not %s", described(v.node))
+	return 0
+}
+
+func (r *reader) shutdown(s *section) proxy.Shutdown {
+	d := proxy.Shutdown{
+		Delay:   s.get("delay").duration(0, true),
+		Timeout: s.get("timeout").duration(30*time.Second, true),
+	}
+	s.close()
+	return d
+}
+
+func (r *reader) limits(s *section) proxy.Limits {
+	const many = 1 << 24
+	d := proxy.DefaultLimits()
+	l := proxy.Limits{
+		Connections:          s.get("connections").number(d.Connections, 1, many),
+		ConnectionsPerSource: s.get("connections_per_source").number(0, 0, many),
+		Handshakes:           s.get("handshakes").number(d.Handshakes, 1, many),
+		HandshakeTimeout:     s.get("handshake_timeout").duration(d.HandshakeTimeout, false),
+		AuthTimeout:          s.get("auth_timeout").duration(d.AuthTimeout, false),
+		IdleTimeout:          s.get("idle_timeout").duration(0, true),
+		WriteTimeout:         s.get("write_timeout").duration(d.WriteTimeout, false),
+		RequestBytes:         s.get("request_bytes").size(d.RequestBytes, 16<<10),
+		RequestArgs:          s.get("request_args").number(d.RequestArgs, 16, 1<<30),
+		OutputBytes:          s.get("output_bytes").size(d.OutputBytes, 16<<10),
+		Memory:               s.get("memory").memory("25%"),
+	}
+	s.close("command_timeout", "in_flight", "request_buffer", "user_connections", "commands_per_second", "bytes_per_second")
+	return l
+}
