@@ -9,11 +9,20 @@ const (
 	None Reason = iota
 
 	// Admission.
-	AddressNotAllowed // the listener's allow list does not hold the address
-	TooManyClients    // a connection limit
-	HandshakeFailed   // TLS handshake
-	HandshakeTimeout  // TLS handshake
-	CrossProtocol     // HTTP or TLS bytes on a plain RESP port
+	AddressNotAllowed  // the listener's allow list does not hold the address
+	TooManyClients     // a connection limit
+	HandshakeFailed    // TLS handshake
+	HandshakeTimeout   // TLS handshake
+	NoCertificate      // TLS: one is required and none was shown
+	UnknownCA          // TLS: the certificate is issued by nobody the listener trusts
+	CertificateExpired // TLS: the certificate, or one above it, is past its end
+	CertificateEarly   // TLS: the certificate, or one above it, is not valid yet
+	CertificateUsage   // TLS: the certificate is not issued for clients
+	CertificateBad     // TLS: damaged, forbidden by its CA, a name with control bytes, or its key not proved
+	TLSVersion         // TLS: older than the listener's min_version
+	TLSCipher          // TLS: no cipher suite, group or signature in common
+	NotTLS             // TLS: the first bytes are something else
+	CrossProtocol      // HTTP or TLS bytes on a plain RESP port
 
 	// Authentication. Clients see WRONGPASS for every one of them.
 	NoSuchUser    // the policy has no such user
@@ -48,6 +57,15 @@ var reasonCodes = [reasonCount]string{
 	TooManyClients:     "too_many_clients",
 	HandshakeFailed:    "handshake_failed",
 	HandshakeTimeout:   "handshake_timeout",
+	NoCertificate:      "no_certificate",
+	UnknownCA:          "unknown_ca",
+	CertificateExpired: "expired_certificate",
+	CertificateEarly:   "certificate_not_yet_valid",
+	CertificateUsage:   "wrong_usage",
+	CertificateBad:     "bad_certificate",
+	TLSVersion:         "unsupported_version",
+	TLSCipher:          "no_shared_cipher",
+	NotTLS:             "not_tls",
 	CrossProtocol:      "cross_protocol",
 	NoSuchUser:         "no_such_user",
 	UserDisabled:       "user_disabled",

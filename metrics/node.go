@@ -56,3 +56,6 @@ func (s *Set) ForgetNode(backend, node string) {
 
 // TopologyChanged counts a change of a backend's topology.
 func (s *Set) TopologyChanged(backend string) { s.topology.WithLabelValues(label(backend)).Inc() }
+
+// SetConnections states how many connections are open, where the caller keeps count itself.
+func (n *Node) SetConnections(open int) { n.connections.Set(float64(open)) }

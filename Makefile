@@ -1,0 +1,72 @@
+# Sallyport. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO          ?= go
+VERSION     ?= 0.1.0-dev
+LDFLAGS     := -s -w -X main.version=$(VERSION)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+PKG         ?= ./...
+FUZZTIME    ?= 20s
+ARGS        ?=
+OUT         := bin
+
+.PHONY: help demo build test race fuzz bench bench-install lint fmt clean ci redis-server
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: build ## the two-minute tour with an embedded backend (ARGS=--once ends after it, ARGS="--redis HOST:PORT" uses a real one)
+	@$(OUT)/sallyport-demo $(ARGS)
+
+build: ## bin/sallyport and bin/sallyport-demo
+	@mkdir -p $(OUT)
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(OUT)/ ./cmd/sallyport ./cmd/sallyport-demo
+
+# Every test, real redis-server included. A skipped test is a failure: what a
+# test needs is installed or named, never left out in silence.
+test: redis-server ## every test; installs redis-server where it may, else says what to install
+	@mkdir -p $(OUT)
+	@status=0; $(GO) test -timeout 15m -v $(PKG) >$(OUT)/test.log 2>&1 || status=$$?; \
+	grep -E '^(ok|FAIL|---? FAIL|\?)[[:space:]]' $(OUT)/test.log | grep -v 'no test files' || true; \
+	if grep -E '^[[:space:]]*--- SKIP' $(OUT)/test.log; then echo 'a test was skipped: see $(OUT)/test.log'; exit 1; fi; \
+	if [ $$status -ne 0 ]; then grep -B40 -E '^(panic:|[[:space:]]*--- FAIL|FAIL)' $(OUT)/test.log | tail -200; echo 'the whole output is in $(OUT)/test.log'; fi; \
+	exit $$status
+
+race: redis-server ## the tests under the race detector, the long ones shortened
+	$(GO) test -race -short -timeout 15m $(PKG)
+
+fuzz: ## every fuzz target for FUZZTIME each (default 20s)
+	@for f in $$(grep -rlE '^func Fuzz' --include=*_test.go .); do \
+	  for t in $$(grep -oE '^func Fuzz[A-Za-z0-9_]+' $$f | cut -d' ' -f2); do \
+	    echo "== $$(dirname $$f) $$t"; $(GO) test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) $$(dirname $$f); \
+	  done; done
+
+bench: build ## measure against the peers found and write bench/results (ARGS="-quick" for two minutes)
+	$(GO) run ./bench -sallyport $(OUT)/sallyport $(ARGS)
+
+bench-install: ## the peers from Debian (root)
+	@bench/install.sh
+
+lint: ## gofmt, vet (linux and darwin) and staticcheck
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "not gofmt'd:"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+fmt: ## gofmt every file
+	@gofmt -w $$(git ls-files '*.go')
+
+clean: ## remove what was built
+	rm -rf $(OUT)
+
+ci: ## what the hosted run does: lint, test, race, the demo's tour
+	@.ci/run
+
+redis-server:
+	@command -v redis-server >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo 'installing redis-server (Debian)'; \
+	  { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-server redis-tools; } >/dev/null; \
+	else echo 'the tests need a real redis-server and redis-cli: install them (Debian: apt-get install redis-server redis-tools) and try again'; exit 1; fi

@@ -1,0 +1,316 @@
+package backend
+
+import (
+	"crypto/tls"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/proxy/loop"
+	"go.uber.org/zap"
+)
+
+// Endpoint is where a node listens. Network is "tcp" or "unix".
+type Endpoint struct{ Network, Address string }
+
+// Options describes a deployment. Only a standalone node is carried so far.
+type Options struct {
+	Name        string
+	Nodes       []Endpoint
+	User        string                      // backend user; empty: the default user
+	Password    func() (string, error)      // asked at each dial, so that a rotated file needs no restart; nil: no login
+	TLS         func() (*tls.Config, error) // asked at each dial; nil: plaintext
+	DialTimeout time.Duration               // TCP, TLS and login together; 0: 2 s
+	Logger      *zap.Logger
+}
+
+// ErrUnavailable: the node can't be reached now.
+var ErrUnavailable = errors.New("backend unavailable")
+
+// Backend is one Redis deployment as the whole process sees it. Safe for concurrent use.
+type Backend struct {
+	opts   Options
+	info   atomic.Pointer[Info]
+	up     atomic.Int64 // connections in service now, over all loops
+	dials  sync.WaitGroup
+	logged atomic.Int64 // Unix ns of the last dial failure put in the log
+}
+
+// Info is what the node said of itself at the last login.
+type Info struct {
+	Version string // redis_version, "7.0.15"; empty where it did not say
+	RESP3   bool   // it speaks HELLO 3
+}
+
+// New builds a Backend; nothing is dialled before a loop asks for a Pool.
+func New(o Options) (*Backend, error) {
+	if len(o.Nodes) != 1 {
+		return nil, errors.New("backend " + o.Name + ": a standalone deployment has exactly one node")
+	}
+	if o.DialTimeout <= 0 {
+		o.DialTimeout = 2 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	return &Backend{opts: o}, nil
+}
+
+// Name is the deployment's name in the configuration.
+func (b *Backend) Name() string { return b.opts.Name }
+
+// Node is the address of the node, for metrics and logs; clients never see it.
+func (b *Backend) Node() string { return b.opts.Nodes[0].Address }
+
+// Up reports whether any connection is in service.
+func (b *Backend) Up() bool { return b.up.Load() > 0 }
+
+// Connections is the number of connections in service.
+func (b *Backend) Connections() int { return int(b.up.Load()) }
+
+// Info is what the node last said of itself, nil before the first login.
+func (b *Backend) Info() *Info { return b.info.Load() }
+
+// Wait returns when no dial is under way any more. Close the pools first.
+func (b *Backend) Wait() { b.dials.Wait() }
+
+// Key tells a loop's pipelines apart.
+type Key struct {
+	DB    int
+	Proto int // 2 or 3
+}
+
+// Pool is a Backend's share of one loop. It belongs to that loop's goroutine.
+type Pool struct {
+	Stats Stats
+
+	b      *Backend
+	l      *loop.Loop
+	lines  map[Key]*line
+	closed bool
+}
+
+// line is a Pipeline with the connection that comes and goes below it. It is
+// the loop.Handler of that connection.
+type line struct {
+	Pipeline
+	pool    *Pool
+	key     Key
+	conn    *loop.Conn
+	retry   loop.Timer
+	failed  int       // attempts in a row without a connection
+	since   time.Time // when the connection was attached
+	asked   []func(error) // who wants to know how the attempt under way ends
+}
+
+// Pool makes a loop's share of the backend and begins to connect database 0 for
+// RESP2, so that the first client does not wait. Call it on the loop.
+func (b *Backend) Pool(l *loop.Loop) *Pool {
+	p := &Pool{b: b, l: l, lines: make(map[Key]*line)}
+	p.Pipeline(Key{DB: 0, Proto: 2})
+	return p
+}
+
+// Pipeline gives the shared pipeline for a database and protocol version,
+// dialling it if need be.
+func (p *Pool) Pipeline(k Key) *Pipeline {
+	ln := p.lines[k]
+	if ln == nil {
+		ln = &line{pool: p, key: k}
+		ln.Pipeline = Pipeline{proto: k.Proto, clock: p.l.Now, stats: &p.Stats, state: closed}
+		p.lines[k] = ln
+		if !p.closed {
+			ln.dial()
+		}
+	}
+	return &ln.Pipeline
+}
+
+// Probe calls done, on the loop, as soon as it is known whether the database
+// and protocol version can be had: nil, a RefusedError in Redis's own words
+// (SELECT out of range), or why the node can't be reached.
+func (p *Pool) Probe(k Key, done func(error)) {
+	p.Pipeline(k)
+	ln := p.lines[k]
+	switch ln.state {
+	case ready:
+		done(nil)
+	case dialling:
+		ln.asked = append(ln.asked, done)
+	default:
+		done(ErrUnavailable)
+	}
+}
+
+// Close ends every connection; waiters hear Lost or Unavailable. Nothing is dialled afterwards.
+func (p *Pool) Close() {
+	p.closed = true
+	for _, ln := range p.lines {
+		ln.retry.Stop()
+		if ln.conn != nil {
+			ln.conn.Close()
+		}
+		if ln.state != closed {
+			ln.up(false)
+			ln.drop(closed)
+		}
+		ln.tell(ErrUnavailable)
+	}
+}
+
+// dial starts one attempt; calls may queue meanwhile.
+func (ln *line) dial() {
+	ln.state = dialling
+	b, l := ln.pool.b, ln.pool.l
+	b.dials.Add(1)
+	go func() {
+		defer b.dials.Done()
+		n, err := b.connect(ln.key)
+		if !l.Post(func() { ln.connected(n, err) }) && n != nil {
+			n.close()
+		}
+	}()
+}
+
+// connected runs on the loop with the outcome of an attempt.
+func (ln *line) connected(n *node, err error) {
+	if err == nil && ln.pool.closed {
+		n.close()
+		return
+	}
+	if err == nil {
+		ln.conn, err = ln.pool.l.Adopt(n.transport, n.tls, ln, nil)
+	}
+	if err != nil {
+		ln.unreachable(err)
+		return
+	}
+	ln.conn.Fragile(true)
+	ln.failed, ln.since = 0, ln.pool.l.Now()
+	ln.pool.b.info.Store(&n.info)
+	ln.up(true)
+	ln.attach(ln.conn)
+	ln.tell(nil)
+}
+
+// tell answers everybody who asked how the attempt ended.
+func (ln *line) tell(err error) {
+	asked := ln.asked
+	ln.asked = nil
+	for _, f := range asked {
+		f(err)
+	}
+}
+
+// up keeps the process-wide count of connections in service.
+func (ln *line) up(now bool) {
+	was := ln.state == ready
+	switch {
+	case now && !was:
+		ln.pool.b.up.Add(1)
+	case !now && was:
+		ln.pool.b.up.Add(-1)
+	}
+}
+
+// unreachable fails what queued and plans the next attempt.
+func (ln *line) unreachable(err error) {
+	ln.up(false)
+	ln.drop(backoff)
+	defer ln.tell(err)
+	if ln.pool.closed {
+		ln.state = closed
+		return
+	}
+	ln.failed++
+	ln.pool.b.complain(err)
+	if ln.key.DB != 0 {
+		// It may not exist, and nobody may want it any more: whoever does asks
+		// for it anew, instead of this loop dialling for ever.
+		delete(ln.pool.lines, ln.key)
+		ln.state = closed
+		return
+	}
+	ln.pool.l.Arm(&ln.retry, retryDelay(ln.failed), ln.dialAgain)
+}
+
+func (ln *line) dialAgain() {
+	if !ln.pool.closed && ln.state == backoff {
+		ln.dial()
+	}
+}
+
+// retryDelay doubles from 25 ms to 800 ms, with half of it left to chance so
+// that many proxies do not return to a node in step.
+func retryDelay(failed int) time.Duration {
+	d := 25 * time.Millisecond << min(failed-1, 5)
+	return d/2 + rand.N(d/2+1)
+}
+
+// complain logs a failing backend once a second at most.
+func (b *Backend) complain(err error) {
+	now, last := time.Now().UnixNano(), b.logged.Load()
+	if now-last < int64(time.Second) || !b.logged.CompareAndSwap(last, now) {
+		return
+	}
+	b.opts.Logger.Warn("backend connection", zap.String("backend", b.opts.Name), zap.String("node", b.Node()), zap.Error(err))
+}
+
+// Data implements loop.Handler.
+func (ln *line) Data(c *loop.Conn, p []byte) {
+	if c != ln.conn || ln.state != ready || len(p) == 0 {
+		return
+	}
+	if err := ln.receive(p); err != nil {
+		ln.pool.Stats.Broken++
+		ln.lose(err)
+		c.Close()
+	}
+}
+
+// EOF implements loop.Handler: a node that stops talking is gone.
+func (ln *line) EOF(c *loop.Conn) {
+	if c == ln.conn {
+		ln.lose(errors.New("closed by the node"))
+	}
+	c.Close()
+}
+
+// Drained implements loop.Handler.
+func (ln *line) Drained(*loop.Conn) {}
+
+// Closed implements loop.Handler.
+func (ln *line) Closed(c *loop.Conn, cause error) {
+	if c != ln.conn {
+		return
+	}
+	if cause == nil {
+		cause = errors.New("closed")
+	}
+	ln.lose(cause)
+}
+
+// lose ends the current connection's service once, whichever way it was noticed.
+func (ln *line) lose(cause error) {
+	if ln.conn == nil {
+		return
+	}
+	ln.up(false)
+	lived := ln.pool.l.Now().Sub(ln.since)
+	ln.drop(backoff)
+	ln.conn = nil
+	if ln.pool.closed {
+		ln.state = closed
+		return
+	}
+	ln.pool.b.complain(cause)
+	delay := time.Duration(0)
+	if lived < time.Second {
+		// A node that takes logins and drops them is not to be dialled in a spin.
+		ln.failed++
+		delay = retryDelay(ln.failed)
+	}
+	ln.pool.l.Arm(&ln.retry, delay, ln.dialAgain)
+}

@@ -1,0 +1,194 @@
+package backend
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/proxy/loop"
+	"github.com/sallyport/sallyport/proxy/resp"
+)
+
+// node is a connection that has passed TLS and the login and is ready for a loop.
+type node struct {
+	transport *loop.Transport
+	tls       *tls.Conn
+	info      Info
+}
+
+func (n *node) close() { n.conn().Close() }
+
+func (n *node) conn() net.Conn {
+	if n.tls != nil {
+		return n.tls
+	}
+	return n.transport
+}
+
+// RefusedError is a node's own error reply during the login. Its text is
+// Redis's and holds no credential.
+type RefusedError struct{ Step, Reply string }
+
+func (e *RefusedError) Error() string { return e.Step + " refused: " + e.Reply }
+
+// connect dials the node, shakes hands, logs in and selects the database. Every
+// reply of the login is read before the connection is handed over, so that none
+// can be taken for a client's.
+func (b *Backend) connect(k Key) (*node, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), b.opts.DialTimeout)
+	defer cancel()
+	at := b.opts.Nodes[0]
+	nc, err := (&net.Dialer{}).DialContext(ctx, at.Network, at.Address)
+	if err != nil {
+		return nil, err
+	}
+	deadline, _ := ctx.Deadline()
+	nc.SetDeadline(deadline)
+	n := &node{transport: loop.NewTransport(nc)}
+	if b.opts.TLS != nil {
+		cfg, err := b.opts.TLS()
+		if err != nil {
+			nc.Close()
+			return nil, err
+		}
+		n.tls = tls.Client(n.transport, cfg)
+		if err := n.tls.HandshakeContext(ctx); err != nil {
+			nc.Close()
+			return nil, fmt.Errorf("TLS handshake: %w", err)
+		}
+	}
+	if err := b.login(n, k); err != nil {
+		n.close()
+		return nil, err
+	}
+	nc.SetDeadline(time.Time{})
+	return n, nil
+}
+
+// login says HELLO (AUTH where the node is too old for it), names the
+// connection and selects the database.
+func (b *Backend) login(n *node, k Key) error {
+	d := dialogue{conn: n.conn()}
+	password := ""
+	if b.opts.Password != nil {
+		var err error
+		if password, err = b.opts.Password(); err != nil {
+			return err
+		}
+	}
+	user := b.opts.User
+	if user == "" {
+		user = "default"
+	}
+	hello := []string{"HELLO", strconv.Itoa(k.Proto)}
+	if password != "" {
+		hello = append(hello, "AUTH", user, password)
+	}
+	said, err := d.ask("HELLO", hello...)
+	var refused *RefusedError
+	switch {
+	case err == nil:
+		n.info = Info{Version: said.field("version"), RESP3: true}
+	case errors.As(err, &refused) && strings.HasPrefix(refused.Reply, "ERR unknown command") && k.Proto == 2:
+		if err := b.loginBefore6(&d, password); err != nil { // Redis 5 has no HELLO
+			return err
+		}
+	default:
+		return err
+	}
+	if _, err := d.ask("CLIENT SETNAME", "CLIENT", "SETNAME", "sallyport"); err != nil && !errors.As(err, &refused) {
+		return err
+	}
+	if k.DB != 0 {
+		if _, err := d.ask("SELECT", "SELECT", strconv.Itoa(k.DB)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loginBefore6 logs in to a node that knows only AUTH password.
+func (b *Backend) loginBefore6(d *dialogue, password string) error {
+	if b.opts.User != "" {
+		return errors.New("the node is older than Redis 6 and has no users; leave backend user empty")
+	}
+	if password == "" {
+		return nil
+	}
+	_, err := d.ask("AUTH", "AUTH", password)
+	return err
+}
+
+// dialogue asks one question at a time on a connection that nobody else uses.
+type dialogue struct{ conn net.Conn }
+
+// said is a login reply, raw.
+type said []byte
+
+// maxLoginReply bounds what a node may answer to a login step.
+const maxLoginReply = 16 << 10
+
+// ask sends one command and reads exactly its reply. A byte after it is an error.
+func (d *dialogue) ask(step string, args ...string) (said, error) {
+	raw := make([][]byte, len(args))
+	for i, a := range args {
+		raw[i] = []byte(a)
+	}
+	if _, err := d.conn.Write(resp.AppendCommand(nil, raw)); err != nil {
+		return nil, fmt.Errorf("%s: %w", step, err)
+	}
+	var framer resp.Framer
+	framer.Reset(3)
+	buf := make([]byte, 0, 512)
+	for at := 0; ; {
+		if len(buf) == cap(buf) {
+			if cap(buf) >= maxLoginReply {
+				return nil, fmt.Errorf("%s: reply too long", step)
+			}
+			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
+		}
+		m, err := d.conn.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+m]
+		n, done, ferr := framer.Next(buf[at:])
+		at += n
+		switch {
+		case ferr != nil:
+			return nil, fmt.Errorf("%s: %w", step, ferr)
+		case done && at != len(buf):
+			return nil, fmt.Errorf("%s: %w", step, errSurplusReply)
+		case done && framer.Kind() == '-':
+			return nil, &RefusedError{Step: step, Reply: printable(buf[1 : at-2])}
+		case done:
+			return said(buf), nil
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", step, err)
+		}
+	}
+}
+
+// field finds the bulk string that follows a key in HELLO's flat or map reply.
+func (s said) field(key string) string {
+	lines := strings.Split(string(s), "\r\n")
+	for i := 0; i+2 < len(lines); i++ {
+		if lines[i] == key {
+			return printable([]byte(lines[i+2]))
+		}
+	}
+	return ""
+}
+
+// printable bounds and cleans a node's words for a log line.
+func printable(b []byte) string {
+	b = b[:min(len(b), 200)]
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, string(b))
+}

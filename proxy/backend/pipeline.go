@@ -1,0 +1,237 @@
+package backend
+
+import (
+	"errors"
+	"time"
+
+	"github.com/sallyport/sallyport/proxy/resp"
+)
+
+// Waiter is owed replies. Its methods run on the loop of the Pipeline that
+// calls them, and must not call Send on it.
+type Waiter interface {
+	// Reply hands over the next bytes of the reply to the call sent with tag.
+	// p is valid until Reply returns; last is set on the final piece.
+	Reply(tag uint64, p []byte, last bool)
+	// Fail says that no (further) reply to the call will come.
+	Fail(tag uint64, f Failure)
+}
+
+// Failure is why a call has no reply. The zero value means that it was accepted.
+type Failure uint8
+
+const (
+	// Unavailable: the call was certainly not sent.
+	Unavailable Failure = iota + 1
+	// Lost: the call was sent, or may have been, and the connection ended
+	// before its reply was whole. Whether it ran is unknown.
+	Lost
+	// Overloaded: the queue in front of a connection still being dialled is full; not sent.
+	Overloaded
+)
+
+// Errors that end a node connection. None of them carries bytes of a reply.
+var (
+	errSurplusReply = errors.New("a reply nobody waits for")
+	errPush         = errors.New("a push on a shared connection")
+)
+
+// link is the connection below a Pipeline: *loop.Conn, or a test's.
+type link interface {
+	Out() []byte
+	SetOut([]byte)
+	Appended() uint64
+	Attempted() uint64
+	Close()
+}
+
+// waiting is one call whose reply is owed.
+type waiting struct {
+	w     Waiter
+	tag   uint64
+	start uint64 // where its bytes begin in the link's output
+	at    int64  // when it was sent: the turn's clock, Unix ns
+}
+
+type state uint8
+
+const (
+	dialling state = iota // no connection yet; calls queue in early, bounded
+	ready                 // connected
+	backoff               // down; calls fail at once until the next attempt
+	closed                // for good
+)
+
+// What may queue in front of a connection that is being dialled.
+const (
+	maxEarlyCalls = 65536
+	maxEarlyBytes = 16 << 20
+)
+
+// Pipeline is the shared connection of one loop to one node, for one database
+// and protocol version: a FIFO of who waits, and the framer that tells where a
+// reply ends. It belongs to its loop's goroutine.
+type Pipeline struct {
+	state  state
+	link   link
+	framer resp.Framer
+	proto  int
+	fifo   fifo
+	early  []byte // calls accepted while dialling
+	clock  func() time.Time
+	stats  *Stats
+}
+
+// Stats counts what a loop's pipelines did. Plain numbers owned by the loop.
+type Stats struct {
+	Sent      uint64 // calls
+	Replies   uint64
+	Failed    uint64 // calls that got a Failure
+	Broken    uint64 // connections ended because the stream was not what was promised
+	BytesOut  uint64
+	BytesIn   uint64
+	Latency   func(d time.Duration) // from Send to the last byte of the reply, by the turn's clock; nil: not observed
+}
+
+// Send queues one judged call. args are encoded at once and not kept. A Failure
+// other than zero means the call was not taken and the Waiter will hear nothing.
+func (p *Pipeline) Send(w Waiter, tag uint64, args [][]byte) Failure {
+	now := p.clock().UnixNano()
+	switch p.state {
+	case ready:
+		start := p.link.Appended()
+		p.link.SetOut(resp.AppendCommand(p.link.Out(), args))
+		p.fifo.push(waiting{w: w, tag: tag, start: start, at: now})
+	case dialling:
+		if p.fifo.len() >= maxEarlyCalls || len(p.early) >= maxEarlyBytes {
+			p.stats.Failed++
+			return Overloaded
+		}
+		start := uint64(len(p.early))
+		p.early = resp.AppendCommand(p.early, args)
+		p.fifo.push(waiting{w: w, tag: tag, start: start, at: now})
+	default:
+		p.stats.Failed++
+		return Unavailable
+	}
+	p.stats.Sent++
+	return 0
+}
+
+// Outstanding is the number of replies still owed.
+func (p *Pipeline) Outstanding() int { return p.fifo.len() }
+
+// Up reports whether a connection is there now.
+func (p *Pipeline) Up() bool { return p.state == ready }
+
+// Gone reports whether the pipeline is closed for good; its Pool may have another.
+func (p *Pipeline) Gone() bool { return p.state == closed }
+
+// attach gives the pipeline its fresh connection. Calls that queued meanwhile go first.
+func (p *Pipeline) attach(l link) {
+	p.link = l
+	p.state = ready
+	p.framer.Reset(p.proto)
+	if len(p.early) > 0 {
+		l.SetOut(append(l.Out(), p.early...))
+	}
+	p.early = nil
+}
+
+// receive takes bytes from the node and hands each reply to whoever is first in
+// the queue. Its error means that the stream can no longer be trusted.
+func (p *Pipeline) receive(b []byte) error {
+	p.stats.BytesIn += uint64(len(b))
+	now := p.clock().UnixNano()
+	for len(b) > 0 {
+		n, done, err := p.framer.Next(b)
+		if err != nil {
+			return err
+		}
+		if n == 0 && !done {
+			return resp.ErrReply
+		}
+		if p.framer.Kind() == '>' {
+			return errPush
+		}
+		if p.fifo.len() == 0 {
+			return errSurplusReply
+		}
+		head := p.fifo.head()
+		if done {
+			p.fifo.pop()
+			p.stats.Replies++
+			if p.stats.Latency != nil {
+				p.stats.Latency(time.Duration(now - head.at))
+			}
+		}
+		head.w.Reply(head.tag, b[:n], done)
+		if p.state != ready {
+			return nil // the waiter's fault ended the connection
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// drop ends the current connection's duties: every waiter hears that its call
+// was lost, or certainly never sent. next is the state afterwards.
+func (p *Pipeline) drop(next state) {
+	attempted := uint64(0)
+	if p.link != nil {
+		attempted = p.link.Attempted()
+	}
+	connected := p.state == ready
+	p.state, p.link, p.early = next, nil, nil
+	for p.fifo.len() > 0 {
+		head := p.fifo.head()
+		p.fifo.pop()
+		p.stats.Failed++
+		if connected && head.start < attempted {
+			head.w.Fail(head.tag, Lost)
+		} else {
+			head.w.Fail(head.tag, Unavailable)
+		}
+	}
+	p.fifo.release()
+}
+
+// fifo is a growing ring of waiting calls.
+type fifo struct {
+	ring  []waiting // length a power of two
+	first uint
+	n     uint
+}
+
+func (f *fifo) len() int { return int(f.n) }
+
+func (f *fifo) push(w waiting) {
+	if f.n == uint(len(f.ring)) {
+		f.grow()
+	}
+	f.ring[(f.first+f.n)&uint(len(f.ring)-1)] = w
+	f.n++
+}
+
+func (f *fifo) head() waiting { return f.ring[f.first&uint(len(f.ring)-1)] }
+
+func (f *fifo) pop() {
+	f.ring[f.first&uint(len(f.ring)-1)].w = nil // a client that left must not be kept alive
+	f.first++
+	f.n--
+}
+
+func (f *fifo) grow() {
+	bigger := make([]waiting, max(64, 2*len(f.ring)))
+	for i := range f.n {
+		bigger[i] = f.ring[(f.first+i)&uint(len(f.ring)-1)]
+	}
+	f.ring, f.first = bigger, 0
+}
+
+// release gives back a ring that a burst made large.
+func (f *fifo) release() {
+	if f.n == 0 && len(f.ring) > 4096 {
+		f.ring, f.first = nil, 0
+	}
+}

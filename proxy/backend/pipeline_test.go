@@ -1,0 +1,236 @@
+package backend
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+// wire is a link without a socket: what was appended counts as attempted when flush says so.
+type wire struct {
+	out       []byte
+	appended  uint64
+	attempted uint64
+	closed    bool
+}
+
+func (w *wire) Out() []byte { return w.out }
+func (w *wire) SetOut(b []byte) {
+	w.appended += uint64(len(b) - len(w.out))
+	w.out = b
+}
+func (w *wire) Appended() uint64  { return w.appended }
+func (w *wire) Attempted() uint64 { return w.attempted }
+func (w *wire) Close()            { w.closed = true }
+func (w *wire) flush()            { w.attempted = w.appended }
+
+// client remembers what each of its calls got.
+type client struct {
+	replies map[uint64]string
+	whole   map[uint64]bool
+	failed  map[uint64]Failure
+}
+
+func newClient() *client {
+	return &client{replies: map[uint64]string{}, whole: map[uint64]bool{}, failed: map[uint64]Failure{}}
+}
+
+func (c *client) Reply(tag uint64, p []byte, last bool) {
+	c.replies[tag] += string(p)
+	c.whole[tag] = last
+}
+
+func (c *client) Fail(tag uint64, f Failure) { c.failed[tag] = f }
+
+func newPipeline(proto int) (*Pipeline, *wire, *Stats) {
+	st := &Stats{}
+	p := &Pipeline{proto: proto, stats: st, state: dialling, clock: func() time.Time { return time.Unix(1, 0) }}
+	w := &wire{}
+	p.attach(w)
+	return p, w, st
+}
+
+func args(words ...string) [][]byte {
+	out := make([][]byte, len(words))
+	for i, w := range words {
+		out[i] = []byte(w)
+	}
+	return out
+}
+
+func TestRepliesReachTheirWaitersInOrder(t *testing.T) {
+	p, w, _ := newPipeline(2)
+	a, b := newClient(), newClient()
+	p.Send(a, 7, args("GET", "a"))
+	p.Send(b, 1, args("GET", "b"))
+	p.Send(a, 8, args("GET", "c"))
+	if got, want := string(w.out), "*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\nb\r\n*2\r\n$3\r\nGET\r\n$1\r\nc\r\n"; got != want {
+		t.Fatalf("sent %q, want %q", got, want)
+	}
+	for _, piece := range []string{"$1\r", "\nx\r\n:5\r\n*2\r\n$1\r\n", "y\r\n:1\r\n"} {
+		if err := p.receive([]byte(piece)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a.replies[7] != "$1\r\nx\r\n" || b.replies[1] != ":5\r\n" || a.replies[8] != "*2\r\n$1\r\ny\r\n:1\r\n" {
+		t.Fatalf("a got %v, b got %v", a.replies, b.replies)
+	}
+	if p.Outstanding() != 0 {
+		t.Fatalf("%d outstanding", p.Outstanding())
+	}
+}
+
+func TestAStreamThatCannotBeTrustedIsDead(t *testing.T) {
+	for name, c := range map[string]struct {
+		proto int
+		calls int
+		bytes string
+	}{
+		"a reply nobody waits for":      {2, 0, "+OK\r\n"},
+		"one reply too many":            {2, 1, "+OK\r\n+OK\r\n"},
+		"no RESP":                       {2, 1, "hello\r\n"},
+		"a RESP3 type on RESP2":         {2, 1, "_\r\n"},
+		"a push on a shared connection": {3, 1, ">2\r\n+invalidate\r\n*0\r\n"},
+		"a push with nobody waiting":    {3, 0, ">1\r\n+x\r\n"},
+		"a bulk without its end":        {2, 1, "$1\r\nabc"},
+		"an impossible length":          {2, 1, "$99999999999999999999\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, _, _ := newPipeline(c.proto)
+			cl := newClient()
+			for i := range c.calls {
+				p.Send(cl, uint64(i), args("PING"))
+			}
+			if err := p.receive([]byte(c.bytes)); err == nil {
+				t.Fatal("the stream was believed")
+			}
+		})
+	}
+}
+
+func TestAfterALossUnsentCallsAreUnavailableAndSentOnesLost(t *testing.T) {
+	p, w, st := newPipeline(2)
+	cl := newClient()
+	p.Send(cl, 0, args("INCR", "a"))
+	p.Send(cl, 1, args("INCR", "b"))
+	w.flush()
+	p.Send(cl, 2, args("INCR", "c"))
+	if err := p.receive([]byte(":1\r\n$5\r\nab")); err != nil {
+		t.Fatal(err)
+	}
+	p.drop(backoff)
+	if cl.replies[0] != ":1\r\n" || cl.failed[0] != 0 {
+		t.Fatalf("call 0: %q %v", cl.replies[0], cl.failed[0])
+	}
+	if cl.failed[1] != Lost || cl.failed[2] != Unavailable {
+		t.Fatalf("call 1 failed with %v, call 2 with %v", cl.failed[1], cl.failed[2])
+	}
+	if f := p.Send(cl, 3, args("PING")); f != Unavailable {
+		t.Fatalf("a call while down: %v", f)
+	}
+	if st.Failed != 3 {
+		t.Fatalf("%d failures counted", st.Failed)
+	}
+}
+
+func TestCallsQueueBoundedWhileDialling(t *testing.T) {
+	st := &Stats{}
+	p := &Pipeline{proto: 2, stats: st, state: dialling, clock: time.Now}
+	cl := newClient()
+	big := strings.Repeat("x", 1<<20)
+	var refused int
+	for i := range 20 {
+		if p.Send(cl, uint64(i), args("SET", "k", big)) == Overloaded {
+			refused++
+		}
+	}
+	if refused == 0 || len(p.early) > maxEarlyBytes+2<<20 {
+		t.Fatalf("%d refused, %d bytes queued", refused, len(p.early))
+	}
+	w := &wire{}
+	p.attach(w)
+	if bytes.Count(w.out, []byte("*3\r\n")) != 20-refused {
+		t.Fatal("what queued was not sent")
+	}
+	if err := p.receive([]byte("+OK\r\n")); err != nil || cl.replies[0] != "+OK\r\n" {
+		t.Fatal("the first in the queue did not get the first reply")
+	}
+}
+
+func TestCallsQueuedBeforeAFailedDialWereNotSent(t *testing.T) {
+	p := &Pipeline{proto: 2, stats: &Stats{}, state: dialling, clock: time.Now}
+	cl := newClient()
+	p.Send(cl, 0, args("PING"))
+	p.drop(backoff)
+	if cl.failed[0] != Unavailable {
+		t.Fatalf("failed with %v", cl.failed[0])
+	}
+}
+
+// Whatever way a node's bytes are cut and whenever it dies, a client sees its
+// own replies or a failure, never another's.
+func TestNoInterleavingShiftsAReply(t *testing.T) {
+	for seed := range uint64(20000) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		p, w, _ := newPipeline(2 + r.IntN(2))
+		clients := []*client{newClient(), newClient(), newClient()}
+		want := map[int]map[uint64]string{0: {}, 1: {}, 2: {}}
+		var stream []byte
+		next := [3]uint64{}
+		owed := 0
+		for range 1 + r.IntN(30) {
+			if r.IntN(3) > 0 || len(stream) == 0 {
+				who := r.IntN(3)
+				tag := next[who]
+				next[who]++
+				reply := fmt.Sprintf("$%d\r\n%d-%06d\r\n", 8, who, tag)
+				if r.IntN(4) == 0 {
+					reply = "*2\r\n" + reply + reply
+				}
+				if p.Send(clients[who], tag, args("GET", "k")) == 0 {
+					want[who][tag] = reply
+					stream = append(stream, reply...)
+					owed++
+				}
+				if r.IntN(2) == 0 {
+					w.flush()
+				}
+				continue
+			}
+			n := 1 + r.IntN(len(stream))
+			if err := p.receive(stream[:n]); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			stream = stream[n:]
+		}
+		if r.IntN(2) == 0 {
+			if err := p.receive(stream); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			if p.Outstanding() != 0 {
+				t.Fatalf("seed %d: %d outstanding of %d", seed, p.Outstanding(), owed)
+			}
+		} else {
+			p.drop(backoff)
+		}
+		for who, c := range clients {
+			for tag, reply := range want[who] {
+				got := c.replies[tag]
+				switch {
+				case c.whole[tag] && got != reply, !c.whole[tag] && !strings.HasPrefix(reply, got):
+					t.Fatalf("seed %d: client %d call %d got %q, want %q", seed, who, tag, got, reply)
+				case !c.whole[tag] && c.failed[tag] == 0:
+					t.Fatalf("seed %d: client %d call %d has neither reply nor failure", seed, who, tag)
+				case c.whole[tag] && c.failed[tag] != 0:
+					t.Fatalf("seed %d: client %d call %d has both", seed, who, tag)
+				}
+			}
+			if len(c.replies) > len(want[who]) {
+				t.Fatalf("seed %d: client %d got replies to calls it never made", seed, who)
+			}
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/metrics"
+	"github.com/sallyport/sallyport/proxy/resp"
+)
+
+// client answers the part of the CLIENT family that speaks of the caller's own
+// session. Ids are ours and the backend's connections never show. It reports
+// whether it answered.
+func (s *session) client(args [][]byte) bool {
+	b := s.w.scratch[:0]
+	switch s.call.Spec.Name {
+	case "client|id":
+		s.emit(resp.AppendInt(b, int64(s.facts.id)))
+	case "client|getname":
+		if s.name == nil {
+			s.emit(resp.AppendNull(b, s.proto))
+			break
+		}
+		s.emit(resp.AppendBulk(b, s.name))
+	case "client|setname":
+		if !validName(args[2]) {
+			s.fail(errClientName)
+			break
+		}
+		if s.name = bytes.Clone(args[2]); len(s.name) == 0 {
+			s.name = nil
+		}
+		s.ok()
+	case "client|setinfo":
+		s.setInfo(args[2], args[3])
+	case "client|info", "client|list":
+		s.emit(resp.AppendVerbatim(b, s.proto, s.listing()))
+	default:
+		return false
+	}
+	return true
+}
+
+// setInfo is CLIENT SETINFO LIB-NAME|LIB-VER value.
+func (s *session) setInfo(attribute, value []byte) {
+	var to *[]byte
+	switch {
+	case fold(attribute, "lib-name"):
+		to = &s.libName
+	case fold(attribute, "lib-ver"):
+		to = &s.libVer
+	default:
+		s.fail("ERR Unrecognized option '" + excerpt(attribute) + "'")
+		return
+	}
+	if !validName(value) {
+		s.fail("ERR " + string(bytes.ToLower(attribute)) + " cannot contain spaces, newlines or special characters.")
+		return
+	}
+	*to = bytes.Clone(value)
+	s.ok()
+}
+
+// listing is the session's line of CLIENT LIST, in Redis's form.
+func (s *session) listing() string {
+	now := s.w.now()
+	user := "(none)"
+	if s.user != nil {
+		user = s.user.Name()
+	}
+	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d idle=%d flags=N db=%d sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=%d obl=%d events=r cmd=%s user=%s redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
+		s.facts.id, s.facts.remote, s.facts.local, s.name, int64(now.Sub(s.began).Seconds()), int64(now.Sub(s.active).Seconds()),
+		s.db, s.reader.Buffered(), s.port.Unsent(), s.call.Spec.Name, user, s.proto, s.libName, s.libVer)
+}
+
+// probe gives a reduced, truthful answer to what clients and tools ask while
+// they connect, where the guard would refuse it: whoever may run the command by
+// name gets the backend's own answer instead. It reports whether it answered.
+func (s *session) probe(args [][]byte, d acl.Decision) bool {
+	if d.Reason != acl.Guarded && d.Reason != acl.CommandNotAllowed {
+		return false
+	}
+	if !probed(&s.call) || s.user.Denies(s.call.Spec) {
+		return false
+	}
+	s.w.count.Command(uint8(s.call.Class), metrics.Answered, 1)
+	switch s.call.Spec.Name {
+	case "config|get":
+		s.configGet(args)
+	default: // the session's own part of CLIENT LIST
+		s.client(args)
+	}
+	return true
+}
+
+// probed lists the guarded calls that have an answer of ours.
+func probed(call *command.Call) bool {
+	switch call.Spec.Name {
+	case "client|list", "client|info", "client|id":
+		return len(call.Args) == 2
+	case "config|get":
+		for _, a := range call.Args[2:] {
+			if !fold(a, "save") && !fold(a, "appendonly") {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// configGet answers CONFIG GET save and appendonly, which redis-benchmark asks
+// before it starts. The proxy itself keeps nothing on disk.
+func (s *session) configGet(args [][]byte) {
+	b := resp.AppendMap(s.w.scratch[:0], s.proto, len(args)-2)
+	for _, a := range args[2:] {
+		if fold(a, "save") {
+			b = appendPair(b, "save", "")
+		} else {
+			b = appendPair(b, "appendonly", "no")
+		}
+	}
+	s.emit(b)
+}

@@ -1,0 +1,115 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/sallyport/sallyport/acl"
+)
+
+// gate counts who is in: all connections, and those of each source. It is
+// passed before anything else is spent on a connection.
+type gate struct {
+	mu        sync.Mutex
+	limit     int
+	perSource int
+	in        int
+	sources   map[netip.Addr]int
+	pending   map[net.Conn]struct{} // admissions under way, so that Close can end them
+	closed    bool
+	changed   chan struct{} // closed and replaced when the last one leaves
+
+	handshakes chan struct{} // bounds TLS handshakes under way
+}
+
+func (g *gate) init(l Limits) {
+	g.limit, g.perSource = l.Connections, l.ConnectionsPerSource
+	g.sources = make(map[netip.Addr]int)
+	g.pending = make(map[net.Conn]struct{})
+	g.changed = make(chan struct{})
+	g.handshakes = make(chan struct{}, l.Handshakes)
+}
+
+// place is one connection's place behind the gate.
+type place struct {
+	g      *gate
+	source netip.Addr
+	taken  bool
+}
+
+// enter takes a place, or says why there is none.
+func (g *gate) enter(source netip.Addr, nc net.Conn) (place, acl.Reason) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.closed:
+		return place{}, acl.TooManyClients
+	case g.in >= g.limit:
+		return place{}, acl.TooManyClients
+	case g.perSource > 0 && g.sources[source] >= g.perSource:
+		return place{}, acl.TooManyClients
+	}
+	g.in++
+	if g.perSource > 0 {
+		g.sources[source]++
+	}
+	g.pending[nc] = struct{}{}
+	return place{g: g, source: source, taken: true}, acl.None
+}
+
+// admitted says that a loop owns the connection now.
+func (g *gate) admitted(nc net.Conn) {
+	g.mu.Lock()
+	delete(g.pending, nc)
+	g.mu.Unlock()
+}
+
+// release gives the place back.
+func (p *place) release() {
+	if !p.taken {
+		return
+	}
+	p.taken = false
+	g := p.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.in--
+	if g.perSource > 0 {
+		if g.sources[p.source]--; g.sources[p.source] == 0 {
+			delete(g.sources, p.source)
+		}
+	}
+	if g.in == 0 {
+		close(g.changed)
+		g.changed = make(chan struct{})
+	}
+}
+
+// shut ends the admissions under way and lets nobody in any more.
+func (g *gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	for nc := range g.pending {
+		nc.Close()
+	}
+}
+
+// empty waits until nobody is in.
+func (g *gate) empty(ctx context.Context) error {
+	for {
+		g.mu.Lock()
+		in, changed := g.in, g.changed
+		g.mu.Unlock()
+		if in == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

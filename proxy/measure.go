@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/metrics"
+	"github.com/sallyport/sallyport/proxy/audit"
+)
+
+// classNames are the values of the class label, by command.Class.
+var classNames = []string{command.Pinned: "pinned", command.Shared: "shared", command.Local: "local", command.Refused: "refused"}
+
+// authMethods maps the record's methods to the metric's.
+var authMethods = [...]metrics.AuthMethod{
+	audit.MethodNone: metrics.MethodNone, audit.MethodPassword: metrics.MethodPassword,
+	audit.MethodToken: metrics.MethodToken, audit.MethodCertificate: metrics.MethodCertificate,
+}
+
+// measure sets up the metrics of this server.
+func (s *Server) measure() error {
+	o := metrics.Options{
+		Classes: classNames, Gather: s.gather, EventsDropped: s.opts.Recorder.Dropped, Version: s.opts.Version,
+	}
+	for _, l := range s.opts.Listeners {
+		o.Listeners = append(o.Listeners, l.Name)
+	}
+	for _, r := range acl.Reasons() {
+		name := r.String()
+		if r == acl.None {
+			name = ""
+		}
+		o.Reasons = append(o.Reasons, name)
+	}
+	var err error
+	s.metrics, err = metrics.New(o)
+	return err
+}
+
+// Metrics serves what this server counted, for Prometheus.
+func (s *Server) Metrics() http.Handler { return s.metrics.Handler() }
+
+// MetricSet is where the program counts what happens around the server: reloads, certificates.
+func (s *Server) MetricSet() *metrics.Set { return s.metrics }
+
+// scrapeTimeout is how long a scrape waits for a loop before it shows what that
+// loop counted last time.
+const scrapeTimeout = time.Second
+
+// gather has each loop hand over its counters, on its own goroutine.
+func (s *Server) gather(add func(*metrics.Loop)) {
+	s.mu.Lock()
+	workers := append([]*worker(nil), s.workers...)
+	s.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, w := range workers {
+		if w == nil {
+			continue
+		}
+		wg.Add(1)
+		if !w.loop.Post(func() { defer wg.Done(); w.handOver(add) }) {
+			w.handOver(add) // the loop has ended: nobody else touches them any more
+			wg.Done()
+		}
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	t := time.NewTimer(scrapeTimeout)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+	}
+	for name, b := range s.backends {
+		s.metrics.Node(name, b.Node()).Up(b.Up())
+		s.metrics.Node(name, b.Node()).SetConnections(b.Connections())
+	}
+}
+
+// handOver brings the loop's counters up to date and passes them on.
+func (w *worker) handOver(add func(*metrics.Loop)) {
+	w.whole.flush(&w.count.CommandSeconds)
+	w.behind.flush(&w.count.BackendSeconds)
+	w.count.BufferBytes = w.loop.BufferBytes()
+	add(w.count)
+}
+
+// latency folds equal durations before they reach a histogram: all calls that
+// came in one turn and were answered in another took the same time.
+type latency struct {
+	d time.Duration
+	n uint64
+}
+
+func (l *latency) add(d time.Duration, h *metrics.Histogram) {
+	if d != l.d {
+		l.flush(h)
+		l.d = d
+	}
+	l.n++
+}
+
+func (l *latency) flush(h *metrics.Histogram) {
+	if l.n > 0 {
+		h.ObserveN(l.d, l.n)
+		l.n = 0
+	}
+}
+
+func (w *worker) commandLatency(d time.Duration) { w.whole.add(d, &w.count.CommandSeconds) }
+func (w *worker) backendLatency(d time.Duration) { w.behind.add(d, &w.count.BackendSeconds) }
+
+// turnedAway counts a connection that got no session.
+func (s *Server) turnedAway(listener int, reason acl.Reason) {
+	s.metrics.Count(func(l *metrics.Loop) {
+		result := metrics.ConnectionRefused
+		switch reason {
+		case acl.AddressNotAllowed, acl.TooManyClients:
+		default:
+			result = metrics.ConnectionFailed
+		}
+		l.Listeners[listener].Connection(result)
+		l.Listeners[listener].Refuse(uint8(reason))
+	})
+}

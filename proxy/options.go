@@ -1,0 +1,75 @@
+package proxy
+
+import (
+	"io/fs"
+	"net/netip"
+	"time"
+
+	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/proxy/audit"
+	"github.com/sallyport/sallyport/proxy/backend"
+	"github.com/sallyport/sallyport/tlsutil"
+	"go.uber.org/zap"
+)
+
+// Options is a whole configuration, validated and typed. NewServer takes
+// ownership; nothing in it may change afterwards.
+type Options struct {
+	Listeners []ListenerOptions
+	Backends  map[string]backend.Options
+	Policy    *acl.Policy
+	Table     *command.Table
+	Limits    Limits
+	Workers   int // event loops; 0: auto
+	Shutdown  Shutdown
+	Recorder  *audit.Recorder
+	Logger    *zap.Logger
+	Version   string
+}
+
+// ListenerOptions describes one way in.
+type ListenerOptions struct {
+	Name      string
+	Network   string          // "tcp" or "unix"
+	Address   string          // host:port or socket path
+	Mode      fs.FileMode     // unix sockets: permissions, default 0660
+	TLS       *tlsutil.Server // nil: plaintext
+	Backend   string          // key of Options.Backends
+	Anonymous bool
+	Proxy     []netip.Prefix // networks that send a PROXY protocol header; empty: none
+}
+
+// Limits bounds what clients can make the proxy hold. Zero values take the documented defaults (DefaultLimits).
+type Limits struct {
+	Connections          int
+	ConnectionsPerSource int // 0: no limit below Connections
+	Handshakes           int // concurrent TLS handshakes
+	HandshakeTimeout     time.Duration
+	AuthTimeout          time.Duration
+	IdleTimeout          time.Duration // 0: never
+	WriteTimeout         time.Duration
+	RequestBytes         int64 // one command
+	RequestArgs          int
+	OutputBytes          int64 // one client's unread replies
+	AuthArgumentBytes    int   // one argument of AUTH or HELLO before login; 0: as any other (16 KiB)
+	Memory               int64 // all clients' buffers together
+}
+
+// DefaultLimits are interface.md's defaults.
+func DefaultLimits() Limits {
+	return Limits{
+		Connections:      10000,
+		Handshakes:       256,
+		HandshakeTimeout: 10 * time.Second,
+		AuthTimeout:      10 * time.Second,
+		WriteTimeout:     30 * time.Second,
+		RequestBytes:     512 << 20,
+		RequestArgs:      1 << 20,
+		OutputBytes:      64 << 20,
+		Memory:           1 << 30,
+	}
+}
+
+// Shutdown is how a drain proceeds: readiness off, Delay, then at most Timeout for what is under way.
+type Shutdown struct{ Delay, Timeout time.Duration }

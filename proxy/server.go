@@ -1,0 +1,327 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/metrics"
+	"github.com/sallyport/sallyport/proxy/backend"
+	"github.com/sallyport/sallyport/proxy/loop"
+	"go.uber.org/zap"
+)
+
+// Server runs a configuration: listeners in front, loops in the middle,
+// backends behind. Its methods are safe for concurrent use.
+type Server struct {
+	opts     Options
+	log      *zap.Logger
+	policy   atomic.Pointer[acl.Policy]
+	backends map[string]*backend.Backend
+	group    *loop.Group
+	metrics  *metrics.Set
+
+	mu        sync.Mutex
+	workers   []*worker // indexed by loop ID
+	listeners []*listener
+	started   bool
+	closed    bool
+
+	gate     gate
+	accepts  sync.WaitGroup // accept loops and admissions
+	draining atomic.Bool
+	fatal    chan error
+	once     sync.Once
+}
+
+// NewServer builds a Server and starts its loops, which begin to dial their
+// backends. Nothing listens before Start. The caller ends it with Close.
+func NewServer(o Options) (*Server, error) {
+	if o.Policy == nil || o.Table == nil || o.Recorder == nil {
+		return nil, errors.New("proxy: policy, table and recorder are required")
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	o.Limits = o.Limits.withDefaults()
+	s := &Server{opts: o, log: o.Logger, backends: make(map[string]*backend.Backend), fatal: make(chan error, 1)}
+	s.policy.Store(o.Policy)
+	s.gate.init(o.Limits)
+	if err := s.measure(); err != nil {
+		return nil, err
+	}
+	for name, bo := range o.Backends {
+		bo.Name, bo.Logger = name, o.Logger
+		b, err := backend.New(bo)
+		if err != nil {
+			return nil, err
+		}
+		s.backends[name] = b
+	}
+	for _, lo := range o.Listeners {
+		if s.backends[lo.Backend] == nil {
+			return nil, fmt.Errorf("listener %s: no backend %q", lo.Name, lo.Backend)
+		}
+	}
+	group, err := loop.Start(loop.Options{
+		Logger: o.Logger, Workers: o.Workers, WriteTimeout: o.Limits.WriteTimeout, Start: s.attach,
+		Fatal: func(err error) {
+			select {
+			case s.fatal <- err:
+			default:
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.group = group
+	return s, nil
+}
+
+// attach gives a new loop its worker; it runs on the loop.
+func (s *Server) attach(l *loop.Loop) {
+	w := newWorker(s, l)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.workers) <= l.ID() {
+		s.workers = append(s.workers, nil)
+	}
+	s.workers[l.ID()] = w
+	// A reload between building the worker and listing it must not be missed.
+	w.policy = s.policy.Load()
+}
+
+// worker finds a loop's worker.
+func (s *Server) worker(l *loop.Loop) *worker {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.workers[l.ID()]
+}
+
+// each runs f for every worker, on its loop, and does not wait.
+func (s *Server) each(f func(*worker)) {
+	s.mu.Lock()
+	workers := append([]*worker(nil), s.workers...)
+	s.mu.Unlock()
+	for _, w := range workers {
+		if w != nil {
+			w.loop.Post(func() { f(w) })
+		}
+	}
+}
+
+// Start binds every listener and begins to accept. On an error nothing stays bound.
+func (s *Server) Start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started || s.closed {
+		return errors.New("proxy: already started")
+	}
+	for i, o := range s.opts.Listeners {
+		l, err := bind(o, i)
+		if err != nil {
+			for _, bound := range s.listeners {
+				bound.close()
+			}
+			s.listeners = nil
+			return fmt.Errorf("listener %s: %w", o.Name, err)
+		}
+		s.listeners = append(s.listeners, l)
+	}
+	for _, l := range s.listeners {
+		s.accepts.Add(1)
+		go s.accept(l)
+	}
+	s.started = true
+	return nil
+}
+
+// Addr is where a listener is bound, nil if there is none of that name: tests
+// and logs ask after binding port 0.
+func (s *Server) Addr(name string) net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.listeners {
+		if l.opts.Name == name {
+			return l.ln.Addr()
+		}
+	}
+	return nil
+}
+
+// Ready says why clients should not be sent here now, nil if they may be.
+func (s *Server) Ready() error {
+	s.mu.Lock()
+	started, closed := s.started, s.closed
+	s.mu.Unlock()
+	switch {
+	case closed || s.draining.Load():
+		return errors.New("draining")
+	case !started:
+		return errors.New("starting")
+	}
+	for name, b := range s.backends {
+		if !b.Up() {
+			return fmt.Errorf("backend %s is not connected", name)
+		}
+	}
+	return nil
+}
+
+// Fatal yields the error after which the process should end: loops that
+// panicked too often to be trusted.
+func (s *Server) Fatal() <-chan error { return s.fatal }
+
+// SetPolicy puts a new policy in force: at once for new connections and calls,
+// and every open session is held against it.
+func (s *Server) SetPolicy(p *acl.Policy) {
+	s.mu.Lock()
+	s.policy.Store(p)
+	s.mu.Unlock()
+	s.each(func(w *worker) { w.rejudge(p) })
+}
+
+// Drain ends service gently: not ready, then (after Shutdown.Delay) no new
+// connections, then each session closes once its owed replies have left. It
+// returns when all are gone, or with an error when ctx or Shutdown.Timeout ends
+// first; Close cuts what is left.
+func (s *Server) Drain(ctx context.Context) error {
+	s.draining.Store(true)
+	if err := wait(ctx, s.opts.Shutdown.Delay); err != nil {
+		return err
+	}
+	s.stopAccepting()
+	if t := s.opts.Shutdown.Timeout; t > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, t)
+		defer cancel()
+	}
+	s.each((*worker).drain)
+	return s.gate.empty(ctx)
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stopAccepting closes the listeners and waits for admissions under way.
+func (s *Server) stopAccepting() {
+	s.mu.Lock()
+	listeners := s.listeners
+	s.listeners = nil
+	s.closed = true
+	s.mu.Unlock()
+	for _, l := range listeners {
+		l.close()
+	}
+}
+
+// Close ends everything at once: listeners, sessions, backend connections and
+// loops, and waits for their goroutines. Safe to call more than once.
+func (s *Server) Close() {
+	s.once.Do(func() {
+		s.draining.Store(true)
+		s.stopAccepting()
+		s.gate.shut()
+		s.accepts.Wait()
+		s.each(func(w *worker) {
+			for _, p := range w.pools {
+				p.Close()
+			}
+		})
+		s.group.Close()
+		for _, b := range s.backends {
+			b.Wait()
+		}
+	})
+}
+
+// listener is one bound way in.
+type listener struct {
+	opts  ListenerOptions
+	index int // of the configuration, for counters
+	ln    net.Listener
+}
+
+func bind(o ListenerOptions, index int) (*listener, error) {
+	if o.Network == "unix" {
+		if err := removeStale(o.Address); err != nil {
+			return nil, err
+		}
+	}
+	ln, err := net.Listen(o.Network, o.Address)
+	if err != nil {
+		return nil, err
+	}
+	if o.Network == "unix" {
+		mode := o.Mode
+		if mode == 0 {
+			mode = 0o660
+		}
+		if err := os.Chmod(o.Address, mode); err != nil {
+			ln.Close()
+			return nil, err
+		}
+	}
+	return &listener{opts: o, index: index, ln: ln}, nil
+}
+
+// removeStale removes a socket that nobody listens on any more, and nothing else.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode()&os.ModeSocket == 0 {
+		return fmt.Errorf("%s exists and is not a socket", path)
+	}
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		return fmt.Errorf("%s is in use by another process", path)
+	}
+	return os.Remove(path)
+}
+
+func (l *listener) close() { l.ln.Close() }
+
+// withDefaults fills zero values that mean "the default".
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	fill(&l.Connections, d.Connections)
+	fill(&l.Handshakes, d.Handshakes)
+	fill(&l.HandshakeTimeout, d.HandshakeTimeout)
+	fill(&l.AuthTimeout, d.AuthTimeout)
+	fill(&l.WriteTimeout, d.WriteTimeout)
+	fill(&l.RequestBytes, d.RequestBytes)
+	fill(&l.RequestArgs, d.RequestArgs)
+	fill(&l.OutputBytes, d.OutputBytes)
+	fill(&l.Memory, d.Memory)
+	return l
+}
+
+func fill[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}

@@ -1,0 +1,192 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/metrics"
+	"github.com/sallyport/sallyport/proxy/audit"
+	"github.com/sallyport/sallyport/proxy/backend"
+	"github.com/sallyport/sallyport/proxy/loop"
+	"github.com/sallyport/sallyport/proxy/resp"
+)
+
+// worker is the proxy's share of one loop: its sessions, its pipelines and its
+// counters. Everything in it belongs to the loop's goroutine.
+type worker struct {
+	srv      *Server
+	loop     *loop.Loop
+	table    *command.Table
+	policy   *acl.Policy
+	limits   Limits
+	recorder *audit.Recorder
+	pools    map[string]*backend.Pool
+	sessions *session // head of the list
+	count    *metrics.Loop
+	whole    latency // of calls, until they are handed to count
+	behind   latency // of the backends
+	scratch  []byte  // for building one local reply
+
+	loginLimits  resp.Limits // before login
+	readerLimits resp.Limits // after it
+	draining     bool
+}
+
+// now is the turn's clock.
+func (w *worker) now() time.Time { return w.loop.Now() }
+
+func (w *worker) arm(t *loop.Timer, d time.Duration, f func()) { w.loop.Arm(t, d, f) }
+
+// newWorker runs on the loop before its first turn.
+func newWorker(srv *Server, l *loop.Loop) *worker {
+	w := &worker{
+		srv: srv, loop: l, table: srv.opts.Table, policy: srv.policy.Load(), limits: srv.opts.Limits,
+		recorder: srv.opts.Recorder, pools: make(map[string]*backend.Pool), scratch: make([]byte, 0, 4096),
+	}
+	w.count = srv.metrics.NewLoop()
+	w.loginLimits = resp.BeforeLogin
+	w.loginLimits.AuthBulk = w.limits.AuthArgumentBytes
+	w.loginLimits.Request = max(w.loginLimits.Request, w.limits.AuthArgumentBytes+8<<10)
+	w.readerLimits = resp.Limits{
+		Args: w.limits.RequestArgs, Bulk: int(w.limits.RequestBytes), Inline: 64 << 10,
+		Request: int(w.limits.RequestBytes) + requestOverhead,
+	}
+	for name, b := range srv.backends {
+		pool := b.Pool(l)
+		pool.Stats.Latency = w.backendLatency
+		w.pools[name] = pool
+	}
+	return w
+}
+
+// requestOverhead is what headers may add to a request whose values fill its limit.
+const requestOverhead = 1 << 20
+
+// join begins a session on an adopted connection.
+func (w *worker) join(s *session, c *loop.Conn) {
+	s.port = c
+	s.reader.Reset(w.loginLimits, w.loop.Buffers())
+	s.proto = 2
+	s.active = w.now()
+	s.began = w.now()
+	if s.next = w.sessions; s.next != nil {
+		s.next.prev = s
+	}
+	w.sessions = s
+	w.count.Listeners[s.facts.listenerIndex].Connections++
+	w.count.Listeners[s.facts.listenerIndex].Connection(metrics.ConnectionAccepted)
+	w.newConnEvent(s)
+	switch u := w.policy.Anonymous(s.facts.listener); {
+	case u != nil:
+		s.become(u, audit.MethodNone)
+		w.authEvent(s, audit.MethodNone, u.Name(), acl.None)
+	default:
+		s.awaitAuth()
+	}
+	if w.limits.IdleTimeout > 0 {
+		s.watchIdle()
+	}
+	switch {
+	case w.draining:
+		s.expire(audit.CloseDrain)
+	case s.facts.policy != w.policy && !w.admits(s):
+		// The policy changed between the look at its address and here.
+		s.expire(audit.ClosePolicyChanged)
+	}
+}
+
+// admits holds a session's address against the policy now in force.
+func (w *worker) admits(s *session) bool {
+	return s.facts.network == "unix" || w.policy.AdmitAddr(s.facts.listener, s.facts.client).Allowed
+}
+
+// leave ends a session's bookkeeping, exactly once, when its connection is gone.
+func (w *worker) leave(s *session, cause error) {
+	s.ended = true
+	s.authTimer.Stop()
+	s.idleTimer.Stop()
+	if s.prev != nil {
+		s.prev.next = s.next
+	} else {
+		w.sessions = s.next
+	}
+	if s.next != nil {
+		s.next.prev = s.prev
+	}
+	s.prev, s.next = nil, nil
+	s.reader.Reset(w.loginLimits, w.loop.Buffers())
+	if s.reason == 0 {
+		s.reason = closeCause(cause)
+	}
+	w.closeEvent(s)
+	w.count.Listeners[s.facts.listenerIndex].Connections--
+	s.facts.slot.release()
+}
+
+// rejudge holds every open session against a new policy.
+func (w *worker) rejudge(p *acl.Policy) {
+	w.policy = p
+	for s := w.sessions; s != nil; {
+		next := s.next
+		switch {
+		case !w.admits(s):
+			s.expire(audit.ClosePolicyChanged)
+		case s.user == nil:
+		default:
+			u := w.renew(s)
+			if u == nil {
+				s.expire(audit.ClosePolicyChanged)
+				break
+			}
+			s.user = u
+		}
+		s = next
+	}
+}
+
+// renew finds the user a session speaks for in the policy now in force, nil if
+// it may not go on: gone, off, or no longer to be had without proof.
+func (w *worker) renew(s *session) *acl.User {
+	if s.method == audit.MethodNone {
+		return w.policy.Anonymous(s.facts.listener)
+	}
+	if u := w.policy.User(s.user.Name()); u != nil && u.Enabled() {
+		return u
+	}
+	return nil
+}
+
+// drain ends sessions at a reply boundary.
+func (w *worker) drain() {
+	w.draining = true
+	for s := w.sessions; s != nil; {
+		next := s.next
+		s.finish(audit.CloseDrain)
+		s = next
+	}
+}
+
+// pipeline gives the shared pipeline of a backend for a database and protocol.
+func (w *worker) pipeline(name string, k backend.Key) *backend.Pipeline {
+	return w.pools[name].Pipeline(k)
+}
+
+func (w *worker) probe(name string, k backend.Key, done func(error)) { w.pools[name].Probe(k, done) }
+
+// version is what HELLO says the server is: the backend's last word on it.
+func (w *worker) version(name string) string {
+	if info := w.srv.backends[name].Info(); info != nil && info.Version != "" {
+		return info.Version
+	}
+	return serverVersion
+}
+
+// serverVersion stands in until a backend has said its own.
+const serverVersion = "7.0.0"
+
+// resp3 reports whether a backend speaks HELLO 3, as far as is known.
+func (w *worker) resp3(name string) bool {
+	info := w.srv.backends[name].Info()
+	return info == nil || info.RESP3
+}
