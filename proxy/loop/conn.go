@@ -133,7 +133,14 @@ func (c *Conn) Out() []byte {
 //
 // Output for a connection that can't send any more is dropped.
 func (c *Conn) SetOut(b []byte) {
-	if !c.takesOutput() || len(b) == len(c.out) {
+	if !c.takesOutput() {
+		return
+	}
+	if len(b) == len(c.out) {
+		if len(b) == 0 && c.out != nil { // nothing was appended: an idle connection keeps no buffer
+			c.loop.buffers.Put(b)
+			c.out = nil
+		}
 		return
 	}
 	c.appended += uint64(len(b) - len(c.out))
@@ -192,7 +199,7 @@ func (c *Conn) Resume() {
 	if c.state != open {
 		return
 	}
-	if c.more || c.eofHeld {
+	if c.more || c.eofHeld || c.werr != nil {
 		c.loop.push(c)
 	}
 	c.markDirty() // the flush brings the poller up to date

@@ -62,7 +62,9 @@ func Start(o Options) (*Group, error) {
 	g.loops.Store(new([]*Loop))
 	for range first {
 		if err := g.add(); err != nil {
-			g.Close()
+			for _, l := range g.Loops() {
+				l.poller.close()
+			}
 			return nil, err
 		}
 	}

@@ -306,7 +306,7 @@ func (l *Loop) runTimers() {
 // event acts on one readiness report. Reports for a slot whose generation has
 // moved on are of a connection already gone: descriptors are reused at once.
 func (l *Loop) event(index, gen uint32, ready mask) {
-	if int(index) >= len(l.slots) || l.slots[index].gen != gen || l.slots[index].conn == nil {
+	if uint64(index) >= uint64(len(l.slots)) || l.slots[index].gen != gen || l.slots[index].conn == nil {
 		return
 	}
 	c := l.slots[index].conn

@@ -7,17 +7,6 @@ import (
 	"unsafe"
 )
 
-// mask is a set of readiness conditions.
-type mask uint8
-
-const (
-	mIn mask = 1 << iota
-	mOut
-	mHup // hang-up or error: reported whether watched or not
-)
-
-const wakeSlot = ^uint32(0)
-
 // poller is epoll, level-triggered. An event carries a slot and its generation.
 type poller struct {
 	epfd, wakefd int

@@ -26,15 +26,15 @@ func (l *Loop) feed(c *Conn) {
 		c.again = false
 		c.h.Data(c, nil)
 	}
-	if c.state == open && !c.paused {
-		switch {
-		case c.werr != nil:
-			l.lastInput(c)
-		case c.more:
-			l.buffered(c)
-		case c.eofHeld:
-			l.inputEnded(c)
-		}
+	switch {
+	case c.state != open:
+	case c.werr != nil:
+		l.lastInput(c)
+	case c.paused:
+	case c.more:
+		l.buffered(c)
+	case c.eofHeld:
+		l.inputEnded(c)
 	}
 	l.current = nil
 }
@@ -192,7 +192,13 @@ func (l *Loop) inputEnded(c *Conn) {
 // server's last error reply, and then closes.
 func (l *Loop) lastInput(c *Conn) {
 	c.retries--
-	if c.retries < 0 || c.eof || !l.receive(c) || c.eof {
+	switch {
+	case c.retries < 0 || c.paused || c.eof || c.eofHeld:
+		l.fail(c, c.werr)
+		return
+	case c.more:
+		l.buffered(c)
+	case !l.receive(c):
 		l.fail(c, c.werr)
 		return
 	}

@@ -54,9 +54,7 @@ func closeFD(fd int) { _ = syscall.Close(fd) }
 func shutdownWrite(fd int) { _ = syscall.Shutdown(fd, syscall.SHUT_WR) }
 
 func quickAck(fd int) {
-	on := int32(1)
-	_, _, _ = syscall.RawSyscall6(syscall.SYS_SETSOCKOPT, uintptr(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK,
-		uintptr(unsafe.Pointer(&on)), unsafe.Sizeof(on), 0)
+	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 1) // fails on unix sockets, which need none
 }
 
 // socketError is the socket's pending error, nil if it has none.

@@ -47,7 +47,7 @@ func (l *Loop) sync(c *Conn) {
 	if c.state > flushing {
 		return
 	}
-	if c.blocked != (c.held != 0) || c.held != 0 {
+	if c.blocked || c.held != 0 {
 		l.account(c)
 	}
 	want := c.armed &^ mOut

@@ -1,0 +1,3 @@
+package loop
+
+const evfiltUser = -10
