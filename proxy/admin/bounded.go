@@ -50,3 +50,12 @@ func (c *slotConn) Close() error {
 	defer c.free()
 	return c.Conn.Close()
 }
+
+// CloseWrite lets the HTTP server end an answer to a request it has not read to
+// its end; without it the client sees a reset instead of the answer.
+func (c *slotConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}

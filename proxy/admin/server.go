@@ -97,6 +97,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if !local(ln.Addr()) {
 		return fmt.Errorf("serve admin endpoints on %s: %w", ln.Addr(), ErrNotLocal)
 	}
+	// Requests outlive ctx by the time they are given to end, and no longer.
+	serving, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
 	server := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTimeout,
@@ -106,7 +109,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          zap.NewStdLog(s.log.Named("admin")),
 		BaseContext: func(net.Listener) context.Context {
-			return context.WithValue(ctx, servingKey{}, ctx)
+			return context.WithValue(serving, servingKey{}, serving)
 		},
 		DisableGeneralOptionsHandler: true, // it answers before the Host header is looked at
 	}
@@ -118,17 +121,17 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("serve admin endpoints: %w", err)
 	case <-ctx.Done():
 	}
-	end, cancel := context.WithTimeout(context.Background(), endTimeout)
+	grace, cancel := context.WithTimeout(serving, endTimeout)
 	defer cancel()
-	if err := server.Shutdown(end); err != nil {
+	if err := server.Shutdown(grace); err != nil {
 		server.Close()
 	}
 	<-failed
 	return nil
 }
 
-// servingKey finds Serve's context among a request's values: a request's own
-// context also ends when its client leaves.
+// servingKey finds the context all of a Serve's requests share among a request's
+// values: the request's own also ends when its client leaves.
 type servingKey struct{}
 
 // local says whether only this machine reaches the address.
