@@ -140,6 +140,7 @@ func TestRequestUnderWayIsAnsweredAtTheEnd(t *testing.T) {
 
 // The end waits for a reload a few seconds; one that takes longer is told to stop.
 func TestEndOfServingEndsAReload(t *testing.T) {
+	t.Parallel() // takes a real time limit of the server, as TestSilentConnectionIsClosed does
 	begun := make(chan struct{})
 	ended := make(chan error, 1)
 	s := New(Options{Reload: func(ctx context.Context) error {
@@ -174,6 +175,7 @@ func TestOversizedHeadersAreRefused(t *testing.T) {
 }
 
 func TestSilentConnectionIsClosed(t *testing.T) {
+	t.Parallel()
 	ln := listen(t, "tcp", "127.0.0.1:0")
 	serve(t, New(Options{}), ln)
 	c := dial(t, ln.Addr())
