@@ -30,10 +30,13 @@ var BeforeLogin = Limits{
 	Unauthenticated: true,
 }
 
-// Redis's own bounds: a count is a C int, and at most this many requests
-// without a command are taken in a row.
 const (
-	maxCount   = 1<<31 - 1
+	// maxCount is Redis's bound for a count, a C int.
+	maxCount = 1<<31 - 1
+	// ordinaryBulk is Redis's bound for an argument (proto-max-bulk-len) unless
+	// configured otherwise. Beyond it the words are the same for everybody.
+	ordinaryBulk = 512 << 20
+	// maxEmpties is how many requests without a command are taken in a row.
 	maxEmpties = 100
 )
 

@@ -145,7 +145,7 @@ func (r *Reader) scanLength(b []byte) *ProtocolError {
 	case state == lineBad || n < 0 || n > maxCount:
 		return errBulk
 	case n > int64(r.limits.bulk(r.at.login)):
-		if r.limits.Unauthenticated {
+		if r.limits.Unauthenticated && n <= ordinaryBulk {
 			return errBulkLogin
 		}
 		return errBulk
