@@ -3,6 +3,7 @@ package acl
 import (
 	"errors"
 	"strconv"
+	"strings"
 )
 
 // faultKind chooses the words Redis uses for a bad rule.
@@ -68,8 +69,10 @@ func (e *RuleError) Error() string {
 	return "Error in ACL SETUSER modifier '" + e.Rule + "': " + e.Text
 }
 
+// redis gives the fault as the server tells it, which repeats the rule up to a NUL.
 func (f *fault) redis() *RuleError {
-	return &RuleError{Rule: f.word, Text: f.text(), open: f.kind == faultUnmatched}
+	rule, _, _ := strings.Cut(f.word, "\x00")
+	return &RuleError{Rule: rule, Text: f.text(), open: f.kind == faultUnmatched}
 }
 
 // problem puts the fault where the operator reads it; field is as users.app.rules.

@@ -107,7 +107,7 @@ func policyOf(t testing.TB, text string) *Policy {
 	return mustCompile(t, parseSource(t, "policy", text))
 }
 
-// parseCall parses a request written with blanks between its words; '' is the empty word.
+// parseCall parses a request written with blanks between its words; two quotes are the empty word.
 func parseCall(t testing.TB, table *command.Table, line string) *command.Call {
 	t.Helper()
 	var args [][]byte

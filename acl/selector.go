@@ -211,17 +211,17 @@ func (s *selector) addKeyPattern(w word) *fault {
 	bad := func(what, hint string) *fault {
 		return &fault{kind: faultSyntax, word: w.text, at: w.at, what: what, hint: hint}
 	}
-	access, text, ok := command.Read|command.Write, w.text[1:], true
-	if w.text[0] == '%' {
-		if access, text, ok = parseAccess(w.text); !ok {
-			return bad(quoted("key pattern", w.text)+" does not say what it permits", "write %R~pattern, %W~pattern or %RW~pattern")
-		}
-	}
 	if s.allKeys {
 		return &fault{
 			kind: faultPatternAfterAll, word: w.text, at: w.at,
 			what: quoted("key pattern", w.text) + " after ~* has no effect",
 			hint: "drop one of them, or start anew with resetkeys",
+		}
+	}
+	access, text, ok := command.Read|command.Write, w.text[1:], true
+	if w.text[0] == '%' {
+		if access, text, ok = parseAccess(w.text); !ok {
+			return bad(quoted("key pattern", w.text)+" does not say what it permits", "write %R~pattern, %W~pattern or %RW~pattern")
 		}
 	}
 	if hasSpaceOrNUL(text) {
