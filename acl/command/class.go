@@ -100,6 +100,11 @@ var reviewed = []struct {
 		cluster|count-failure-reports cluster|countkeysinslot cluster|getkeysinslot cluster|help cluster|info
 		cluster|keyslot cluster|links cluster|myid cluster|myshardid cluster|nodes cluster|replicas
 		cluster|shards cluster|slaves cluster|slot-stats cluster|slots`},
+	// Arrays: the cursor of ARINSERT and ARSEEK belongs to the key.
+	{Shared, `arcount ardel ardelrange arget argetrange argrep arinfo arinsert arlastitems arlen armget armset arnext
+		arop arring arscan arseek arset`},
+	// Its cursor holds all of the position.
+	{Shared, `clusterscan`},
 	// Modules: plain data types.
 	{Shared, `json.arrappend json.arrindex json.arrinsert json.arrlen json.arrpop json.arrtrim json.clear json.del
 		json.forget json.get json.merge json.mget json.mset json.numincrby json.nummultby json.numpowby
@@ -114,7 +119,7 @@ var reviewed = []struct {
 		tdigest.trimmed_mean`},
 	{Shared, `ts.add ts.alter ts.create ts.createrule ts.decrby ts.del ts.deleterule ts.get ts.incrby ts.info
 		ts.madd ts.range ts.revrange`},
-	{Shared, `vcard vdim vemb vgetattr vinfo vismember vlinks vrandmember vrem vsetattr`},
+	{Shared, `vcard vdim vemb vgetattr vinfo vismember vlinks vrandmember vrange vrem vsetattr`},
 }
 
 // classes is the reviewed column by name.

@@ -39,7 +39,9 @@ func newIndex(names []string, specs []*Spec) *index {
 	return x
 }
 
-// find gives the spec of that exact name, nil if there is none.
+// find gives the spec of that exact name, nil if there is none. A name with a
+// NUL in it is never found: the server would compare it only so far, and find
+// it or not as its hash seed has it.
 func (x *index) find(name []byte) *Spec {
 	if len(name) == 0 {
 		return nil

@@ -105,9 +105,7 @@ func (t *tableText) add(c commandFact) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%s: flag %w", c.Name, err)
 	}
-	categories, err := symbols(c.Categories, func(s string) (string, bool) {
-		return "cat" + strings.ToUpper(s[:1]) + s[1:], s != ""
-	})
+	categories, err := symbols(c.Categories, categoryConstant)
 	if err != nil {
 		return 0, fmt.Errorf("%s: category %w", c.Name, err)
 	}
@@ -124,6 +122,15 @@ func (t *tableText) add(c commandFact) (int, error) {
 		t.facts = append(t.facts, line)
 	}
 	return n, nil
+}
+
+// categoryConstant is the constant for a category; if package command does not
+// know the category, its build says so.
+func categoryConstant(name string) (string, bool) {
+	if name == "" {
+		return "", false
+	}
+	return "cat" + strings.ToUpper(name[:1]) + name[1:], true
 }
 
 func (t *tableText) addKeys(specs []string) (int, error) {
