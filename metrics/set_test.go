@@ -257,7 +257,11 @@ func TestForgottenNodeDisappears(t *testing.T) {
 	}
 	n.Up(true)
 	n.Up(false)
-	has(t, scrape(t, s), `sallyport_backend_up{backend="main",node="here:6379"} 0`)
+	n.Opened()
+	n.SetConnections(4)
+	has(t, scrape(t, s),
+		`sallyport_backend_up{backend="main",node="here:6379"} 0`,
+		`sallyport_backend_connections{backend="main",node="here:6379"} 4`)
 }
 
 func TestNamesThatAreNotUTF8AreShownMended(t *testing.T) {
