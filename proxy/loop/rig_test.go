@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 
 const patience = 10 * time.Second
 
+var noDeadline time.Time
+
 // funcs is a Handler made of functions; the nil ones do nothing.
 type funcs struct {
 	data    func(c *Conn, p []byte)
