@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"debug/buildinfo"
 	"errors"
 	"os"
 	"os/exec"
@@ -67,6 +68,15 @@ func versionOf(ctx context.Context, binary string, args []string) string {
 		return string(found)
 	}
 	return "unknown"
+}
+
+// moduleVersion is the version of the module a Go program was built from, or "unknown".
+func moduleVersion(binary string) string {
+	info, err := buildinfo.ReadFile(binary)
+	if err != nil || !strings.HasPrefix(info.Main.Version, "v") {
+		return "unknown"
+	}
+	return info.Main.Version
 }
 
 // moduleRoot is the folder of the module the benchmark is run in.

@@ -168,12 +168,12 @@ func (w *watcher) figures(requests int, l load) (figures, error) {
 	if w.last.at.IsZero() || n < leastShare*float64(requests) {
 		return figures{}, fmt.Errorf("%s: %w", w.target.name, errTooShort)
 	}
-	micros := func(d time.Duration) float64 { return float64(d) / n / float64(time.Microsecond) }
+	each := func(d time.Duration) float64 { return float64(d) / n / float64(time.Microsecond) }
 	proxy := w.last.proxy.minus(w.first.proxy)
 	f := figures{
 		Rate:     n / w.last.at.Sub(w.first.at).Seconds(),
-		ProxyCPU: micros(proxy.total),
-		RedisCPU: micros(w.last.redis.minus(w.first.redis).total),
+		ProxyCPU: each(proxy.total),
+		RedisCPU: each(w.last.redis.minus(w.first.redis).total),
 		P50:      float64(l.p50) / float64(time.Microsecond),
 		P99:      float64(l.p99) / float64(time.Microsecond),
 	}

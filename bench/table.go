@@ -23,7 +23,7 @@ func (r report) ratioTable() string {
 		}
 		rows = append(rows, []string{
 			q.Point, against, string(q.Metric), figure(q.Mine), figure(q.Theirs), fmt.Sprintf("%.2f", q.Ratio),
-			fmt.Sprintf("%.2f–%.2f", q.Low, q.High), bound + " " + figure(q.Must), bound + " " + figure(q.Aim), q.Result,
+			fmt.Sprintf("%.2f–%.2f", q.Low, q.High), fmt.Sprintf("%s %.2f", bound, q.Must), fmt.Sprintf("%s %.2f", bound, q.Aim), q.Result,
 		})
 	}
 	return "## Own figure ÷ peer's\n\n" + align(rows) +

@@ -63,7 +63,7 @@ type peer struct {
 	name     string
 	listener string   // the kind it offers
 	binaries []string // names to look for on PATH, in this order
-	version  []string // arguments that print the version
+	version  []string // arguments that print the version; nil: a Go program, which carries it
 	// prepare writes what the peer needs and returns its arguments.
 	prepare func(r *rig, dir, listen string) ([]string, error)
 }
@@ -71,7 +71,7 @@ type peer struct {
 var peers = []peer{
 	{name: "haproxy", listener: "mtls", binaries: []string{"haproxy"}, version: []string{"-v"}, prepare: prepareHAProxy},
 	{name: "stunnel", listener: "mtls", binaries: []string{"stunnel4", "stunnel"}, version: []string{"-version"}, prepare: prepareStunnel},
-	{name: "ghostunnel", listener: "mtls", binaries: []string{"ghostunnel"}, version: []string{"--version"}, prepare: prepareGhostunnel},
+	{name: "ghostunnel", listener: "mtls", binaries: []string{"ghostunnel"}, prepare: prepareGhostunnel},
 	{name: "nutcracker", listener: "plain", binaries: []string{"nutcracker"}, version: []string{"-V"}, prepare: prepareNutcracker},
 	{name: "predixy", listener: "plain", binaries: []string{"predixy"}, version: []string{"--version"}, prepare: preparePredixy},
 }
@@ -118,7 +118,7 @@ sslVersionMin = TLSv1.2
 
 func prepareGhostunnel(r *rig, _, listen string) ([]string, error) {
 	return []string{"server", "--listen", listen, "--target", r.plain.Addr(), "--cert", r.pki.serverCert,
-		"--key", r.pki.serverKey, "--cacert", r.pki.ca, "--allow-all", "--quiet", "all", "--max-concurrent-conns", "0"}, nil
+		"--key", r.pki.serverKey, "--cacert", r.pki.ca, "--allow-all", "--quiet", "all"}, nil
 }
 
 func prepareNutcracker(r *rig, dir, listen string) ([]string, error) {
@@ -187,7 +187,11 @@ func (p peer) start(ctx context.Context, r *rig, path string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{name: p.name, version: versionOf(ctx, binary, p.version), address: map[string]string{p.listener: listen}, redis: r.plain}
+	version := moduleVersion(binary)
+	if p.version != nil {
+		version = versionOf(ctx, binary, p.version)
+	}
+	t := &target{name: p.name, version: version, address: map[string]string{p.listener: listen}, redis: r.plain}
 	return t, t.launch(ctx, dir, binary, args)
 }
 
