@@ -27,10 +27,11 @@ const (
 // written for the whole; here each BEGIN line has to become a block. Text
 // outside the blocks is comment.
 func pemBlocks(data []byte) ([]*pem.Block, *Fault) {
+	const begin = "-----BEGIN "
 	begun := 0
 	for line := range bytes.Lines(data) {
-		if bytes.HasPrefix(line, []byte("-----BEGIN ")) {
-			begun++
+		if bytes.HasPrefix(line, []byte(begin)) || strings.HasPrefix(begin, string(line)) {
+			begun++ // the last line, without its end, may be the beginning of one
 		}
 	}
 	var blocks []*pem.Block
