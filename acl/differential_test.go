@@ -164,7 +164,18 @@ func (g *generator) pick(list ...string) string { return list[g.IntN(len(list))]
 func (g *generator) spec() *command.Spec { return g.specs[g.IntN(len(g.specs))] }
 
 func (g *generator) glob() string {
+	if g.IntN(4) == 0 { // any nonsense: the server reads it somehow
+		return g.text(`ab*?[]^-\`, 6)
+	}
 	return g.pick("a", "b", "*", "a*", "b*", "a?", "*b", "[ab]*", "[^a]", "[a-c]?", "a[b", "\\a*", "a*b*", "**", "ab", "", "[", "[b-a]*", "1", "?", "a\\", "key:*", "*:1", "k*:*")
+}
+
+func (g *generator) text(alphabet string, most int) string {
+	b := make([]byte, g.IntN(most+1))
+	for i := range b {
+		b[i] = alphabet[g.IntN(len(alphabet))]
+	}
+	return string(b)
 }
 
 func (g *generator) mixCase(s string) string {
@@ -284,7 +295,10 @@ var shapes = []string{
 }
 
 func (g *generator) arg() string {
-	if g.IntN(4) > 0 {
+	switch g.IntN(6) {
+	case 0:
+		return g.text(`aabb[]-\*`, 4)
+	case 1, 2, 3:
 		return g.pick("a", "b", "ab", "abc", "c", "key:1", "k:b", "", "a:1", "bb", "*", "[", "a\\")
 	}
 	return g.pick("0", "1", "2", "3", "on", "GET", "store", "STREAMS", "LIMIT", "BY", "KEYS", "LEFT", "MIN", "a*", "STOREDIST", "-1")
