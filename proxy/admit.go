@@ -160,8 +160,8 @@ func (s *Server) shakeHands(l *listener, f *facts, nc net.Conn) {
 // nothing blocks and nothing locks.
 func (s *Server) moveIn(f *facts, nc net.Conn, t *loop.Transport, tc *tls.Conn) {
 	l := s.group.Pick()
-	w := s.worker(l)
 	posted := l.Post(func() {
+		w := s.worker(l) // a new loop may have had none before this ran
 		s.gate.admitted(nc)
 		session := &session{w: w, facts: *f}
 		c, err := l.Adopt(t, tc, session, nil)

@@ -96,7 +96,7 @@ func (s *session) appendCommand(b []byte, spec *command.Spec) []byte {
 	b = resp.AppendArray(b, 10)
 	b = resp.AppendBulkString(b, spec.Name)
 	b = resp.AppendInt(b, int64(spec.Arity))
-	flags := flagNames(spec.Flags)
+	flags := spec.Flags.Names()
 	b = resp.AppendSet(b, s.proto, len(flags))
 	for _, f := range flags {
 		b = resp.AppendSimple(b, f)
@@ -112,24 +112,6 @@ func (s *session) appendCommand(b []byte, spec *command.Spec) []byte {
 	b = resp.AppendArray(b, 0)
 	b = resp.AppendArray(b, 0)
 	return s.appendCommands(b, spec.Subs)
-}
-
-// flagNames gives COMMAND's words for the flags the table keeps.
-func flagNames(f command.Flags) []string {
-	var names []string
-	for _, n := range []struct {
-		flag command.Flags
-		name string
-	}{
-		{command.FlagWrite, "write"}, {command.FlagReadonly, "readonly"}, {command.FlagAdmin, "admin"},
-		{command.FlagPubsub, "pubsub"}, {command.FlagBlocking, "blocking"}, {command.FlagNoAuth, "no_auth"},
-		{command.FlagNoMulti, "no_multi"}, {command.FlagMovableKeys, "movablekeys"}, {command.FlagModule, "module"},
-	} {
-		if f&n.flag != 0 {
-			names = append(names, n.name)
-		}
-	}
-	return names
 }
 
 // appendDocs is COMMAND DOCS: the proxy has no documentation, so each command
@@ -163,7 +145,7 @@ func (s *session) getKeys(args [][]byte) {
 		s.fail("ERR Invalid number of arguments specified for command")
 		return
 	default:
-		s.fail(errBadKeys)
+		s.fail("ERR Invalid arguments specified for command")
 		return
 	}
 	if len(inner.Keys) == 0 {

@@ -28,12 +28,9 @@ func (s *Server) measure() error {
 	for _, l := range s.opts.Listeners {
 		o.Listeners = append(o.Listeners, l.Name)
 	}
+	o.Reasons = []string{acl.None: ""} // a reason is its own index; no reason has no series
 	for _, r := range acl.Reasons() {
-		name := r.String()
-		if r == acl.None {
-			name = ""
-		}
-		o.Reasons = append(o.Reasons, name)
+		o.Reasons = append(o.Reasons, r.String())
 	}
 	var err error
 	s.metrics, err = metrics.New(o)

@@ -22,7 +22,7 @@ const (
 	errNoChannel      = "NOPERM No permissions to access a channel"
 	errDBRange        = "ERR DB index is out of range"
 	errClientName     = "ERR Client names cannot contain spaces, newlines or special characters."
-	errBadKeys        = "ERR Invalid arguments specified for command"
+	errBadKeys        = "ERR syntax error"
 	errMaxClients     = "ERR max number of clients reached"
 	errUnavailable    = "ERR backend unavailable: the command was not sent"
 	errLost           = "ERR backend connection lost, the command may have run"

@@ -96,6 +96,7 @@ func (s *Server) attach(l *loop.Loop) {
 	s.workers[l.ID()] = w
 	// A reload between building the worker and listing it must not be missed.
 	w.policy = s.policy.Load()
+	w.draining = s.draining.Load()
 }
 
 // worker finds a loop's worker.
