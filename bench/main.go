@@ -65,10 +65,15 @@ func main() {
 		fmt.Fprintf(os.Stderr, "bench: unexpected argument %q\n", flag.Arg(0))
 		os.Exit(exitUsage)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// SIGPIPE too: a reader of our output that goes away would otherwise end us before anything is cleaned up.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	missed, err := bench(ctx, o.withDefaults())
+	interrupted := ctx.Err() != nil
 	stop()
 	switch {
+	case interrupted && err != nil:
+		fmt.Fprintln(os.Stderr, "bench: interrupted; everything is stopped")
+		os.Exit(exitFailure)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(exitFailure)
