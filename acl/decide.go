@@ -31,9 +31,11 @@ func (p *Policy) Decide(u *User, call *command.Call) Decision {
 	var out outcome
 	for _, s := range u.selectors {
 		p.judge(&t, u, s, call, a, modes)
-		if out.take(&t, modes) {
-			break
+		reason, hard := t.refusal(modes)
+		if reason == None {
+			return t.allowed(modes)
 		}
+		out.take(&t, reason, hard)
 	}
 	return out.decision(p.guard, spec)
 }
@@ -144,34 +146,36 @@ func (t *trial) refusal(modes Modes) (r Reason, hard bool) {
 	return None, false
 }
 
-// outcome gathers what the selectors say: the first that agrees settles it,
-// then one that agrees for the time being, then the refusal that got furthest.
-type outcome struct {
-	best    trial
-	reason  Reason
-	settled bool
-	soft    bool
-	lifted  bool
+// allowed is the decision when a selector has nothing against the call.
+func (t *trial) allowed(modes Modes) Decision {
+	d := Decision{Allowed: true, Lifted: t.lifted && modes.Guard != Off}
+	if t.acl == None {
+		d.Rule = t.rule
+	}
+	return d
 }
 
-// take adds one selector's answer and says whether the matter is settled.
-func (o *outcome) take(t *trial, modes Modes) bool {
-	r, hard := t.refusal(modes)
-	if r == None {
-		*o = outcome{best: *t, settled: true, lifted: t.lifted && modes.Guard != Off}
-		return true
-	}
-	switch soft := !hard; {
+// outcome gathers what the selectors have against a call when none agrees: one
+// that would let it pass for the time being goes before one that would not,
+// then the refusal that got furthest.
+type outcome struct {
+	best   trial
+	reason Reason
+	soft   bool
+}
+
+func (o *outcome) take(t *trial, r Reason, hard bool) {
+	soft := !hard
+	switch {
 	case o.reason == None, soft && !o.soft:
 	case soft != o.soft:
-		return false
+		return
 	case distance(r) < distance(o.reason):
-		return false
+		return
 	case distance(r) == distance(o.reason) && t.arg <= o.best.arg && (o.best.rule != nil || t.rule == nil):
-		return false
+		return
 	}
-	o.best, o.reason, o.soft = *t, r, !hard
-	return false
+	o.best, o.reason, o.soft = *t, r, soft
 }
 
 // distance orders refusals by how far the call got before it. Among several
@@ -195,13 +199,6 @@ func distance(r Reason) int {
 }
 
 func (o *outcome) decision(g *guard, spec *command.Spec) Decision {
-	if o.settled {
-		d := Decision{Allowed: true, Lifted: o.lifted}
-		if o.best.acl == None {
-			d.Rule = o.best.rule
-		}
-		return d
-	}
 	d := Decision{Allowed: o.soft, Reported: o.soft, Reason: o.reason}
 	switch o.reason {
 	case None:
