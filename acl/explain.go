@@ -38,8 +38,7 @@ type GuardState struct {
 // was asked on the way. It allocates; it is for people.
 func (p *Policy) Explain(u *User, call *command.Call) Explanation {
 	e := Explanation{Decision: p.Decide(u, call)}
-	switch e.Reason {
-	case UnknownCommand:
+	if e.Reason == UnknownCommand {
 		return e
 	}
 	spec := call.Spec

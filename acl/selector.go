@@ -50,7 +50,7 @@ type selector struct {
 	keys        []keyPattern
 	channels    []pattern
 
-	rules   []*Rule
+	rules   []*Rule  // command rules that touched points into
 	touched []uint16 // by command: 1 + the index of the rule that last switched it
 	listing []string // command rules as Redis 7.2 lists them, behind ±@all
 }
@@ -67,8 +67,10 @@ type firstArg struct {
 	rule *Rule
 }
 
-// maxRules bounds one selector so that a rule's index fits touched.
-const maxRules = 1<<16 - 2
+// manyRules is when note looks for rules that no command points at any more,
+// so that ACL SETUSER may go on for ever and an index fits touched. It is far
+// above the number of commands.
+const manyRules = 1 << 14
 
 func newSelector(label string, at Origin, commands int) *selector {
 	return &selector{
@@ -156,24 +158,17 @@ func (s *selector) unrestricted() bool { return s.allKeys && s.allChannels && s.
 
 // apply applies one selector rule. A fault leaves the selector as it was.
 func (s *selector) apply(lang *language, w word) *fault {
-	if len(s.rules) >= maxRules {
-		return &fault{word: w.text, at: w.at, what: "too many rules in one selector", hint: "use categories or patterns"}
-	}
 	text := w.text
 	switch lower := lowerASCII(text); {
 	case lower == "":
 	case lower == "allkeys" || text == "~*":
 		s.allKeys, s.keys = true, nil
-		s.note(w)
 	case lower == "resetkeys":
 		s.allKeys, s.keys = false, nil
-		s.note(w)
 	case lower == "allchannels" || text == "&*":
 		s.allChannels, s.channels = true, nil
-		s.note(w)
 	case lower == "resetchannels":
 		s.allChannels, s.channels = false, nil
-		s.note(w)
 	case lower == "allcommands" || lower == "+@all":
 		s.switchAll(w, true)
 	case lower == "nocommands" || lower == "-@all":
@@ -190,10 +185,30 @@ func (s *selector) apply(lang *language, w word) *fault {
 	return nil
 }
 
-// note keeps the rule for explain and the record and gives its index plus one.
+// note keeps a command rule for explain and the record and gives its index plus one.
 func (s *selector) note(w word) uint16 {
+	if len(s.rules) >= manyRules {
+		s.forgetOverruled()
+	}
 	s.rules = append(s.rules, &Rule{Text: w.text, At: w.at})
 	return uint16(len(s.rules))
+}
+
+// forgetOverruled drops the rules that later ones have overruled for every command.
+func (s *selector) forgetOverruled() {
+	moved := make(map[uint16]uint16)
+	var kept []*Rule
+	for id, index := range s.touched {
+		if index == 0 {
+			continue
+		}
+		if moved[index] == 0 {
+			kept = append(kept, s.rules[index-1])
+			moved[index] = uint16(len(kept))
+		}
+		s.touched[id] = moved[index]
+	}
+	s.rules = kept
 }
 
 func (s *selector) switchAll(w word, on bool) {
@@ -227,7 +242,6 @@ func (s *selector) addKeyPattern(w word) *fault {
 	if hasSpaceOrNUL(text) {
 		return bad("a key pattern holds white space or a NUL byte", "match such bytes with ?")
 	}
-	s.note(w)
 	for i := range s.keys {
 		if s.keys[i].text == text {
 			s.keys[i].access |= access
@@ -273,7 +287,6 @@ func (s *selector) addChannelPattern(w word) *fault {
 	if hasSpaceOrNUL(text) {
 		return &fault{word: w.text, at: w.at, what: "a channel pattern holds white space or a NUL byte", hint: "match such bytes with ?"}
 	}
-	s.note(w)
 	if !slices.ContainsFunc(s.channels, func(c pattern) bool { return c.text == text }) {
 		s.channels = append(s.channels, compilePattern(text))
 	}
@@ -345,9 +358,8 @@ func (s *selector) addFirstArg(lang *language, w word, spec *command.Spec, arg s
 	case len(spec.Subs) > 0:
 		return lang.unknownCommand(w, spec.Name+"|"+arg)
 	}
-	s.note(w)
 	if !slices.ContainsFunc(s.firstArgs, func(f firstArg) bool { return f.id == spec.ID && f.arg == arg }) {
-		s.firstArgs = append(s.firstArgs, firstArg{spec.ID, arg, s.rules[len(s.rules)-1]})
+		s.firstArgs = append(s.firstArgs, firstArg{spec.ID, arg, &Rule{Text: w.text, At: w.at}})
 	}
 	s.list("+", spec.Name+"|"+arg)
 	return nil

@@ -31,21 +31,6 @@ func (o Origin) String() string {
 	return strings.Join(parts, ":")
 }
 
-// after gives the origin of the byte at offset of a text that starts at o.
-// Later lines of a text of several are taken to start in the column of the
-// first, which is how YAML indents them.
-func (o Origin) after(text string, offset int) Origin {
-	if o.Line == 0 {
-		return o
-	}
-	before := text[:offset]
-	o.Line += strings.Count(before, "\n")
-	if o.Column > 0 {
-		o.Column += offset - (strings.LastIndexByte(before, '\n') + 1)
-	}
-	return o
-}
-
 // Text is a string from a configuration file and where it stood: the origin
 // of its first byte, after an opening quote if there was one.
 type Text struct {

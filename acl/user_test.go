@@ -262,3 +262,25 @@ func TestGenPass(t *testing.T) {
 		t.Errorf("the empty password's hash is %s", got)
 	}
 }
+
+// ACL SETUSER may be repeated for ever: the rules that no longer matter are
+// forgotten, those that decide are not.
+func TestWithUser_may_be_repeated_for_ever(t *testing.T) {
+	p := policyOf(t, "user app: on ~* +@read -get +set")
+	u := p.User("app").clone()
+	for range 5 * manyRules {
+		for _, rule := range []string{"+del", "-del", "~x:*"} {
+			u.selectors[0].apply(p.lang, word{text: rule})
+		}
+	}
+	if n := len(u.selectors[0].rules); n > manyRules {
+		t.Errorf("%d rules are kept", n)
+	}
+	for line, want := range map[string]string{
+		"GET x": "command_not_allowed -get", "MGET x": "allowed +@read", "SET x v": "allowed +set", "DEL x": "command_not_allowed -del",
+	} {
+		if got := verdict(p.Decide(u, parseCall(t, p.Table(), line))); got != want {
+			t.Errorf("%s: %s, want %s", line, got, want)
+		}
+	}
+}

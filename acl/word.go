@@ -7,13 +7,34 @@ import "strings"
 type word struct {
 	text   string
 	at     Origin
-	source Text // the rules it stands in, none for ACL SETUSER
-	offset int  // where it starts in them
+	margin int // the column in which later lines of the rules start
 }
 
-// inside gives the origin of a byte of the word.
-func (w word) inside(offset int) Origin {
-	return w.source.At.after(w.source.Value, w.offset+offset)
+// cursor follows a position through a text, forwards only.
+type cursor struct {
+	text   string
+	at     Origin // of the byte at offset
+	margin int
+	offset int
+}
+
+// move goes on to a later byte and gives its origin. Later lines are taken to
+// start in the column of the first, which is how YAML indents them.
+func (c *cursor) move(offset int) Origin {
+	passed := c.text[c.offset:offset]
+	c.offset = offset
+	if c.at.Line == 0 {
+		return c.at
+	}
+	if last := strings.LastIndexByte(passed, '\n'); last >= 0 {
+		c.at.Line += strings.Count(passed, "\n")
+		c.at.Column = c.margin
+		passed = passed[last+1:]
+	}
+	if c.at.Column > 0 {
+		c.at.Column += len(passed)
+	}
+	return c.at
 }
 
 // splitRules splits a line of rules at white space and joins each selector
@@ -21,32 +42,38 @@ func (w word) inside(offset int) Origin {
 // quotes at this level, as in a Redis ACL file.
 func splitRules(text string, at Origin) ([]word, *fault) {
 	var words []word
+	place := cursor{text: text, at: at, margin: at.Column}
 	for i := 0; i < len(text); {
 		if isSpace(text[i]) {
 			i++
 			continue
 		}
+		start := place.move(i)
 		end := wordEnd(text, i)
 		if text[i] == '(' && text[end-1] != ')' {
-			start := i
-			for {
-				i = end
-				for i < len(text) && isSpace(text[i]) {
-					i++
-				}
-				if i == len(text) {
-					return words, unmatched(text[start:wordEnd(text, start)], at.after(text, start))
-				}
-				if end = wordEnd(text, i); text[end-1] == ')' {
-					break
-				}
+			first := text[i:end]
+			if end = selectorEnd(text, end); end < 0 {
+				return words, unmatched(first, start)
 			}
-			i = start
 		}
-		words = append(words, word{text: text[i:end], at: at.after(text, i), source: Text{text, at}, offset: i})
+		words = append(words, word{text: text[i:end], at: start, margin: at.Column})
 		i = end
 	}
 	return words, nil
+}
+
+// selectorEnd finds the end of the first word from i on that ends with ), -1 if none does.
+func selectorEnd(text string, i int) int {
+	for i < len(text) {
+		if isSpace(text[i]) {
+			i++
+			continue
+		}
+		if i = wordEnd(text, i); text[i-1] == ')' {
+			return i
+		}
+	}
+	return -1
 }
 
 // joinArgs does for the arguments of ACL SETUSER what splitRules does for a line.
@@ -94,12 +121,13 @@ func unmatched(start string, at Origin) *fault {
 // the end or runs into the next word.
 func splitSelector(selector word) (words []word, ok bool) {
 	text := selector.text[:len(selector.text)-1]
+	place := cursor{text: text, at: selector.at, margin: selector.margin}
 	for i := 1; i < len(text); {
 		if isSpace(text[i]) {
 			i++
 			continue
 		}
-		start := i
+		start := place.move(i)
 		var b strings.Builder
 		for i < len(text) && !isSpace(text[i]) {
 			switch text[i] {
@@ -112,7 +140,7 @@ func splitSelector(selector word) (words []word, ok bool) {
 				i++
 			}
 		}
-		words = append(words, word{text: b.String(), at: selector.inside(start)})
+		words = append(words, word{text: b.String(), at: start})
 	}
 	return words, true
 }
