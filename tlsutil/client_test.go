@@ -184,3 +184,21 @@ func TestClient_reload_uses_the_new_pair(t *testing.T) {
 		t.Errorf("%+v, %v", o.state.Identity, o.err)
 	}
 }
+
+func TestLoadClient_warns_of_a_certificate_the_backend_will_refuse(t *testing.T) {
+	r := newRig(t)
+	opts := r.clientOptions(t)
+	past := time.Now().Add(-time.Hour)
+	for want, template := range map[string]*x509.Certificate{
+		"only: the backend": {NotBefore: past.Add(-time.Hour), NotAfter: past},
+		"not meant for":     {ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}},
+	} {
+		p, err := r.ca.Issue(template)
+		check(t, err)
+		write(t, opts.CertificateFile, p.CertPEM)
+		write(t, opts.KeyFile, p.KeyPEM)
+		if got := load(t, opts).Warnings(); len(got) != 1 || !strings.Contains(got[0].What, want) {
+			t.Errorf("%v, want %q", got, want)
+		}
+	}
+}

@@ -1,9 +1,6 @@
 package tlsutil
 
-import (
-	"errors"
-	"strings"
-)
+import "strings"
 
 // Fault is something wrong with a setting or with the file it names: an error
 // when returned as one, a finding when listed as a warning. It never holds key
@@ -35,18 +32,21 @@ func (f *Fault) Error() string {
 // Unwrap gives the cause, so that errors.Is(err, fs.ErrNotExist) works.
 func (f *Fault) Unwrap() error { return f.Err }
 
-// Faults lists the faults an error of this package consists of, in the order
-// of the settings. The caller owns the slice; it is empty for other errors.
+// Faults lists the faults an error of this package consists of, wrapped or not,
+// in the order they were found. The caller owns the slice; it is empty for
+// other errors.
 func Faults(err error) []*Fault {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+	switch e := err.(type) {
+	case *Fault:
+		return []*Fault{e}
+	case interface{ Unwrap() []error }:
 		var all []*Fault
-		for _, e := range joined.Unwrap() {
-			all = append(all, Faults(e)...)
+		for _, part := range e.Unwrap() {
+			all = append(all, Faults(part)...)
 		}
 		return all
-	}
-	if f, ok := errors.AsType[*Fault](err); ok {
-		return []*Fault{f}
+	case interface{ Unwrap() error }:
+		return Faults(e.Unwrap())
 	}
 	return nil
 }

@@ -189,6 +189,7 @@ func (g *generation) newKey() {
 	g.config.SetSessionTicketKeys(keys)
 }
 
+// clientCAFile is empty when the file named in the options is not used.
 func (g *generation) clientCAFile() string {
 	if g.opts.ClientAuth == None {
 		return ""

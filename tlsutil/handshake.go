@@ -64,18 +64,19 @@ func Handshake(ctx context.Context, conn net.Conn, s *Server) (*tls.Conn, State,
 // refused. A TLS 1.3 client sends its first command without waiting for our
 // verdict; closing over that unread data would make the kernel send a reset,
 // and the user would see "connection reset by peer" instead.
+//
+// It ends when the client closes, which it does on reading the alert, or after
+// lingerTime. A timer closes the connection then: not every net.Conn a caller
+// hands in has deadlines that work.
 func linger(ctx context.Context, conn net.Conn) {
-	half, ok := conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return
+	ctx, cancel := context.WithTimeout(ctx, lingerTime)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
 	}
-	until := time.Now().Add(lingerTime)
-	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
-		until = deadline
-	}
-	if conn.SetReadDeadline(until) == nil {
-		io.CopyN(io.Discard, conn, lingerBytes)
-	}
+	io.CopyN(io.Discard, conn, lingerBytes)
 }
 
 // verify judges a connection at the end of its handshake. crypto/tls calls it

@@ -112,13 +112,13 @@ func (id *Identity) readSubject(der []byte) error {
 			switch {
 			case err != nil:
 				return &NameError{field, err.Error()}
-			case isCN && !isText:
+			case !isText && inSubjectAsText(a.Type):
 				return &NameError{field, "is not a text"}
 			case isCN && text != "":
 				id.CommonNames = append(id.CommonNames, text)
 			}
 			value := any(a.Value)
-			if isText && inSubjectAsText(a.Type) {
+			if inSubjectAsText(a.Type) {
 				value = text
 			}
 			seq[i] = append(seq[i], pkix.AttributeTypeAndValue{Type: a.Type, Value: value})

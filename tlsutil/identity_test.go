@@ -159,28 +159,29 @@ func TestIdentity_shows_every_common_name(t *testing.T) {
 func TestIdentity_refuses_names_that_do_not_print(t *testing.T) {
 	org := func(v string) []attribute { return []attribute{{oidOrg, asn1.TagUTF8String, v}} }
 	for name, rdns := range map[string][][]attribute{
-		"a NUL in the CN":                {cn("admin\x00.evil")},
-		"a NUL at the end of the CN":     {cn("admin\x00")},
-		"a NUL in the second CN":         {cn("app"), cn("ad\x00min")},
-		"a line feed":                    {cn("app\n{\"event\":\"auth\"}")},
-		"an escape sequence":             {cn("app\x1b[2J")},
-		"DEL":                            {cn("app\x7f")},
-		"a C1 control":                   {cn("app\u0085")},
-		"text running right to left":     {cn("app\u202enimda")},
-		"a zero-width space":             {cn("app\u200b")},
-		"a no-break space":               {cn("app\u00a0")},
-		"a line separator":               {cn("app\u2028")},
-		"the replacement character":      {cn("app\ufffd")},
-		"bytes that are no UTF-8":        {cn("app\xff")},
-		"a control in the organisation":  {org("Shop\r\n"), cn("app")},
-		"a control in an e-mail":         {{{oidEmail, asn1.TagIA5String, "a\x00@b"}}, cn("app")},
-		"a T61String beyond ASCII":       {{{oidCN, asn1.TagT61String, "gr\xf6\xdfe"}}},
-		"a BMPString with a NUL":         {{{oidCN, asn1.TagBMPString, "\x00a\x00\x00"}}},
-		"a BMPString of odd length":      {{{oidCN, asn1.TagBMPString, "\x00a\x00"}}},
-		"a BMPString with a surrogate":   {{{oidCN, asn1.TagBMPString, "\xd8\x00"}}},
-		"a PrintableString beyond ASCII": {{{oidCN, asn1.TagPrintableString, "gr\xc3\xb6"}}},
-		"a UniversalString":              {{{oidCN, tagUniversalString, "\x00\x00\x00a"}}},
-		"a CN that is a number":          {{{oidCN, asn1.TagInteger, "\x01"}}},
+		"a NUL in the CN":                  {cn("admin\x00.evil")},
+		"a NUL at the end of the CN":       {cn("admin\x00")},
+		"a NUL in the second CN":           {cn("app"), cn("ad\x00min")},
+		"a line feed":                      {cn("app\n{\"event\":\"auth\"}")},
+		"an escape sequence":               {cn("app\x1b[2J")},
+		"DEL":                              {cn("app\x7f")},
+		"a C1 control":                     {cn("app\u0085")},
+		"text running right to left":       {cn("app\u202enimda")},
+		"a zero-width space":               {cn("app\u200b")},
+		"a no-break space":                 {cn("app\u00a0")},
+		"a line separator":                 {cn("app\u2028")},
+		"the replacement character":        {cn("app\ufffd")},
+		"bytes that are no UTF-8":          {cn("app\xff")},
+		"a control in the organisation":    {org("Shop\r\n"), cn("app")},
+		"a control in an e-mail":           {{{oidEmail, asn1.TagIA5String, "a\x00@b"}}, cn("app")},
+		"a T61String beyond ASCII":         {{{oidCN, asn1.TagT61String, "gr\xf6\xdfe"}}},
+		"a BMPString with a NUL":           {{{oidCN, asn1.TagBMPString, "\x00a\x00\x00"}}},
+		"a BMPString of odd length":        {{{oidCN, asn1.TagBMPString, "\x00a\x00"}}},
+		"a BMPString with a surrogate":     {{{oidCN, asn1.TagBMPString, "\xd8\x00"}}},
+		"a PrintableString beyond ASCII":   {{{oidCN, asn1.TagPrintableString, "gr\xc3\xb6"}}},
+		"a UniversalString":                {{{oidCN, tagUniversalString, "\x00\x00\x00a"}}},
+		"an organisation that is a number": {{{oidOrg, asn1.TagInteger, "\x01"}}, cn("app")},
+		"a CN that is a number":            {{{oidCN, asn1.TagInteger, "\x01"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			id := &Identity{}
@@ -260,6 +261,27 @@ func TestIdentity_refuses_damaged_names(t *testing.T) {
 			t.Errorf("alternative names % x were taken", der)
 		}
 	}
+}
+
+// FuzzNames feeds a subject and a list of alternative names, which the fuzzer
+// seldom gets right inside a whole certificate.
+func FuzzNames(f *testing.F) {
+	f.Add(subject(f, cn("app"), cn("admin")), altNames(f, altName{1, "a@b"}, altName{2, "a.b"}, altName{6, "spiffe://a/b"})[0].Value)
+	f.Add(subject(f, []attribute{{oidCN, asn1.TagBMPString, "\x00a"}, {oidDC, asn1.TagIA5String, "x"}, {oidOrg, asn1.TagT61String, "o"}}), altNames(f, altName{7, "\x7f\x00\x00\x01"})[0].Value)
+	f.Add(subject(f, cn("a\x00b,+\"\\<>;# ")), altNames(f, altName{2, "a\x00b"})[0].Value)
+	f.Fuzz(func(t *testing.T, subject, names []byte) {
+		id := &Identity{}
+		for _, err := range []error{id.readSubject(subject), id.readAltNames(names)} {
+			if _, ok := errors.AsType[*NameError](err); err != nil && !ok {
+				t.Fatal(err)
+			}
+		}
+		for _, name := range slices.Concat(id.CommonNames, id.DNS, id.Email, id.URI, []string{id.Subject}) {
+			if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+				t.Errorf("%q was taken", name)
+			}
+		}
+	})
 }
 
 // FuzzIdentity feeds whole certificates. What is taken has to be printable in

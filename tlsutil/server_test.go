@@ -341,7 +341,7 @@ func TestReload_keeps_the_old_pair_while_a_file_is_half_written(t *testing.T) {
 		old, err := os.ReadFile(file)
 		check(t, err)
 		whole := len(bytes.TrimSpace(content))
-		for at := 0; at < whole; at++ {
+		for at := 0; at < whole; at += step(at, whole) {
 			if bytes.Equal(bytes.TrimSpace(content[:at]), bytes.TrimSpace(r.ca.CertPEM())) {
 				continue // whole in itself: the file of one CA
 			}
@@ -365,6 +365,14 @@ func TestReload_keeps_the_old_pair_while_a_file_is_half_written(t *testing.T) {
 	if !o.client.PeerCertificates[0].Equal(next.Certificate.Leaf) {
 		t.Error("the new pair is not in use")
 	}
+}
+
+// step is 1 near the ends of a block, where the difficult cuts are.
+func step(at, whole int) int {
+	if begin := at % (whole / 2); begin < 35 || begin > whole/2-35 || at > whole-35 {
+		return 1
+	}
+	return 13
 }
 
 func TestReload_does_not_put_an_expired_certificate_in_the_place_of_a_good_one(t *testing.T) {
@@ -445,7 +453,7 @@ func TestReload_under_handshakes_loses_none_in_50_swaps(t *testing.T) {
 	var stop atomic.Bool
 	var shaken atomic.Int64
 	var clients sync.WaitGroup
-	for range 3 {
+	for i := range 3 {
 		config := r.client(r.clientPair(t, "app"))
 		config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 		clients.Go(func() {
@@ -455,14 +463,12 @@ func TestReload_under_handshakes_loses_none_in_50_swaps(t *testing.T) {
 					return
 				}
 				shaken.Add(1)
+				if i == 0 { // a file watch beside the signal; in the middle of a swap it must leave things as they are
+					s.Reload()
+				}
 			}
 		})
 	}
-	clients.Go(func() { // a second one who reloads, as a file watch beside a signal
-		for !stop.Load() {
-			s.Reload() // may meet the middle of a swap, and then must leave things as they are
-		}
-	})
 	probe := r.client(r.clientPair(t, "probe"))
 	for i := range 50 {
 		want := swap()
@@ -483,17 +489,59 @@ func TestReload_under_handshakes_loses_none_in_50_swaps(t *testing.T) {
 	}
 }
 
+func TestParse_takes_the_words_of_the_configuration_only(t *testing.T) {
+	for word, want := range map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13, "1.1": 0, "1.0": 0, "": 0, "TLSv1.2": 0, "1.4": 0} {
+		if v, err := ParseVersion(word); v != want || (err == nil) != (want != 0) {
+			t.Errorf("version %q: %x, %v", word, v, err)
+		}
+	}
+	for word, want := range map[string]ClientAuth{"require": Require, "optional": Optional, "off": None} {
+		if a, err := ParseClientAuth(word); a != want || err != nil || a.String() != word {
+			t.Errorf("client_auth %q: %v, %v", word, a, err)
+		}
+	}
+	for _, word := range []string{"", "no", "yes", "Require", "none"} {
+		if a, err := ParseClientAuth(word); err == nil || a != Require {
+			t.Errorf("client_auth %q: %v, %v", word, a, err)
+		}
+	}
+}
+
+func TestFault_says_file_cause_and_remedy_on_one_line(t *testing.T) {
+	f := &Fault{Setting: "key", File: "tls/server.key", What: "is empty", Hint: "fill it"}
+	if got := f.Error(); got != "tls/server.key: is empty (hint: fill it)" {
+		t.Error(got)
+	}
+	f = &Fault{Setting: "client_ca", What: "no file is named"}
+	if got := f.Error(); got != "client_ca: no file is named" {
+		t.Error(got)
+	}
+	if Faults(errors.New("x")) != nil || Faults(nil) != nil {
+		t.Error("faults out of nowhere")
+	}
+	if got := Faults(fmt.Errorf("listener gateway: %w", errors.Join(f, f))); len(got) != 2 {
+		t.Errorf("wrapped: %v", got)
+	}
+}
+
+// Config is as strict as Handshake, which looks at the identity once more.
 func TestConfig_refuses_what_Handshake_refuses(t *testing.T) {
 	r := newRig(t)
 	s := r.load(t)
-	server, client := tcpPair(t)
-	o := shakeOver(server, client, r.client(), func(ctx context.Context, c net.Conn) (*tls.Conn, State, error) {
-		tc := tls.Server(c, s.Config())
-		err := tc.HandshakeContext(ctx)
-		c.Close()
-		return tc, State{}, err
-	})
-	if o.err == nil || reasonOf(o.err) != ReasonNoCertificate {
-		t.Errorf("%v", o.err)
+	bad, err := r.ca.Issue(&x509.Certificate{Subject: pkix.Name{CommonName: "admin\x00"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	check(t, err)
+	for want, config := range map[Reason]*tls.Config{
+		ReasonNoCertificate: r.client(),
+		ReasonUnknownCA:     r.client(issueClient(t, newCA(t), "app")),
+		ReasonBadName:       r.client(bad),
+	} {
+		server, client := tcpPair(t)
+		o := shakeOver(server, client, config, func(ctx context.Context, c net.Conn) (*tls.Conn, State, error) {
+			tc := tls.Server(c, s.Config())
+			return tc, State{}, tc.HandshakeContext(ctx)
+		})
+		if o.err == nil || reasonOf(o.err) != want {
+			t.Errorf("%v, want %v", o.err, want)
+		}
 	}
 }

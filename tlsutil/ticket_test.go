@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -242,4 +243,16 @@ func TestTrusts(t *testing.T) {
 	u.Apply()
 	judge(anonymous, "")
 	judge(o.server, ReasonUnknownCA)
+	if err := s.Trusts(o.server); !strings.HasPrefix(err.Error(), "TLS handshake: unknown_ca: ") {
+		t.Error(err)
+	}
+
+	u, err = s.Prepare(ServerOptions{CertificateFile: r.opts.CertificateFile, KeyFile: r.opts.KeyFile, ClientAuth: None, ClientCAFile: r.opts.ClientCAFile})
+	check(t, err)
+	if len(u.Warnings()) != 1 {
+		t.Errorf("%v", u.Warnings())
+	}
+	u.Apply()
+	judge(anonymous, "")
+	judge(o.server, "")
 }
