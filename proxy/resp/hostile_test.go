@@ -23,6 +23,7 @@ func TestReaderMeetsHostileBytes(t *testing.T) {
 		line  = "Protocol error: too big inline request"
 		http  = "Protocol error: HTTP request"
 	)
+	narrow := Limits{Args: 3, Bulk: 10, Inline: 20, Request: 30}
 	ping := [][]string{{"PING"}}
 	sent := string(command("PING"))
 	for _, test := range []struct {
@@ -72,6 +73,7 @@ func TestReaderMeetsHostileBytes(t *testing.T) {
 			want: reading{Commands: [][]string{{strings.Repeat("a", 64<<10)}}}},
 		{name: "inline line over 64 KiB is refused", stream: strings.Repeat("a", 64<<10+1) + "\r\n", want: reading{Fault: line}},
 		{name: "inline line over 64 KiB without end is refused", stream: strings.Repeat("a", 64<<10+2), want: reading{Fault: line}},
+		{name: "inline line over 64 KiB that ends in LF only is refused", stream: strings.Repeat("a", 64<<10+1) + "\n", want: reading{Fault: line}},
 		{name: "inline line over 4 KiB before login is refused", stream: strings.Repeat("a", 4<<10+2), limits: BeforeLogin, want: reading{Fault: line}},
 		{name: "unbalanced quotes are refused", stream: "SET a \"b\r\n", want: reading{Fault: "Protocol error: unbalanced quotes in request"}},
 		{name: "HTTP POST runs nothing", stream: "POST / HTTP/1.1\r\nHost: redis\r\n\r\nFLUSHALL\r\n",
@@ -89,6 +91,9 @@ func TestReaderMeetsHostileBytes(t *testing.T) {
 			want: reading{Fault: "Protocol error: unauthenticated multibulk length"}},
 		{name: "eleven inline arguments before login are refused", stream: strings.Repeat("a ", 11) + "\r\n", limits: BeforeLogin,
 			want: reading{Fault: "Protocol error: unauthenticated multibulk length"}},
+		{name: "inline arguments above the limit are refused", stream: "a b c d\n", limits: narrow, want: reading{Fault: count}},
+		{name: "a whole above its limit is refused before it has come", stream: "*3\r\n$9\r\naaaaaaaaa\r\n$9\r\n", limits: narrow,
+			want: reading{Fault: "Protocol error: too big request"}},
 		{name: "ten arguments before login are taken", stream: strings.Repeat("a ", 10) + "\r\n", limits: BeforeLogin,
 			want: reading{Commands: [][]string{strings.Fields(strings.Repeat("a ", 10))}}},
 		{name: "16 KiB and a byte before login are refused", stream: "*2\r\n$4\r\nAUTH\r\n$16385\r\n", limits: BeforeLogin,

@@ -98,9 +98,9 @@ func plainWord(b []byte) ([]byte, int) {
 	return b[:len(b):len(b)], len(b)
 }
 
-// quotedWord decodes the word b begins with. Bytes before an opening quote join
-// what is quoted; a closing quote ends the word and must have a blank, or
-// nothing, behind it.
+// quotedWord decodes the word b begins with, in which plainWord saw a quote.
+// Bytes before the quote join what is quoted; a closing quote ends the word and
+// must have a blank, or nothing, behind it.
 func (r *Reader) quotedWord(b []byte) (word []byte, size int, ok bool) {
 	if len(r.decoded) == 0 {
 		// Room for all that is left of the line: decoding never lengthens, so
@@ -110,13 +110,9 @@ func (r *Reader) quotedWord(b []byte) (word []byte, size int, ok bool) {
 	from := len(r.decoded)
 	out := r.decoded
 	var quote byte
-	i := 0
-word:
-	for ; i < len(b); i++ {
+	for i := 0; i < len(b); i++ {
 		c := b[i]
 		switch {
-		case quote == 0 && (c == ' ' || c == '\n' || c == '\r' || c == '\t'):
-			break word
 		case quote == 0 && (c == '"' || c == '\''):
 			quote = c
 		case quote == 0:
@@ -125,9 +121,8 @@ word:
 			if i+1 < len(b) && !isBlank(b[i+1]) {
 				return nil, 0, false
 			}
-			quote = 0
-			i++
-			break word
+			r.decoded = out
+			return out[from:len(out):len(out)], i + 1, true
 		case c == '\\' && quote == '"':
 			d, n := escape(b[i:])
 			out = append(out, d)
@@ -139,11 +134,7 @@ word:
 			out = append(out, c)
 		}
 	}
-	if quote != 0 {
-		return nil, 0, false
-	}
-	r.decoded = out
-	return out[from:len(out):len(out)], i, true
+	return nil, 0, false
 }
 
 // decodeInto makes room for n decoded bytes.

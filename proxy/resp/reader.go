@@ -40,8 +40,9 @@ type Reader struct {
 const keptArgs = 64
 
 // Reset makes the Reader ready for a new client and forgets all it knew. Held
-// memory goes back to the Buffers it came from. b may be nil: memory is then
-// made, and left to the garbage collector.
+// memory goes back to the Buffers it came from, so a Reader whose client is gone
+// is Reset, too. b may be nil: memory is then made, and left to the garbage
+// collector.
 func (r *Reader) Reset(l Limits, b Buffers) {
 	r.giveBack(r.own)
 	r.giveBack(r.decoded)
@@ -173,8 +174,8 @@ func (r *Reader) Release() {
 	}
 	if len(r.in) > 0 {
 		r.keep(r.in)
-		r.in = nil
 	}
+	r.in = nil // even empty it would keep the lender's memory alive
 	r.trim()
 }
 

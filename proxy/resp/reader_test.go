@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -385,6 +387,29 @@ func TestReaderHoldsNothingWhenIdle(t *testing.T) {
 	r.Release()
 	if n != 2 || r.Buffered() != 0 || list.got != list.put {
 		t.Fatalf("%d commands, %d bytes held, %d buffers taken, %d given back", n, r.Buffered(), list.got, list.put)
+	}
+}
+
+// A session is idle most of its life; what the loop lent it must not stay alive
+// through arguments nobody looks at any more.
+func TestReaderForgetsReleasedBytes(t *testing.T) {
+	for name, args := range map[string]int{"few": 3, "many": 30} {
+		var r Reader
+		r.Reset(afterLogin, nil)
+		released := func() weak.Pointer[byte] {
+			p := command(make([]string, args)...)
+			r.Feed(p)
+			if got, err := r.Next(); len(got) != args {
+				t.Fatal(err)
+			}
+			r.Release()
+			return weak.Make(&p[0])
+		}()
+		runtime.GC()
+		if released.Value() != nil {
+			t.Errorf("%s arguments keep the bytes they lay in", name)
+		}
+		runtime.KeepAlive(&r)
 	}
 }
 
