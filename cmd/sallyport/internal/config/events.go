@@ -56,7 +56,7 @@ func (r *reader) sink(s *section) Sink {
 	case "syslog":
 		kind.faultHint("stdout, stderr or file", "syslog is not supported in this version")
 	default:
-		kind.faultHint(didYouMean(out.Kind, []string{"stdout", "stderr", "file"}), "%s is not a sink", quoted(out.Kind))
+		kind.faultHint(DidYouMean(out.Kind, []string{"stdout", "stderr", "file"}), "%s is not a sink", quoted(out.Kind))
 	}
 	return out
 }

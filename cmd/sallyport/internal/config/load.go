@@ -21,6 +21,7 @@ type Config struct {
 	listeners []listener
 	backends  []*backendConfig
 	limits    proxy.Limits
+	memory    string // limits.memory as written
 	workers   int
 	shutdown  proxy.Shutdown
 }
@@ -66,10 +67,12 @@ func (r *reader) config(s *section) *Config {
 		backends:  r.backends(s.required("backends").section()),
 		Sinks:     r.sinks(s.get("events")),
 		Admin:     r.admin(s.get("admin").section()),
-		limits:    r.limits(s.get("limits").section()),
 		workers:   s.get("workers").workers(),
 		shutdown:  r.shutdown(s.get("shutdown").section()),
 	}
+	limits := s.get("limits").section()
+	c.memory = limits.get("memory").asWritten(standardMemory)
+	c.limits = r.limits(limits)
 	rules := r.policyFile(s.required("policy").section())
 	s.close("events_on", "console", "posture")
 	r.route(c)
@@ -101,7 +104,7 @@ func (r *reader) route(c *Config) {
 			}
 		}
 		if !found && written.present() && l.backend != "" {
-			written.faultHint(didYouMean(l.backend, names), "there is no backend %s", quoted(l.backend))
+			written.faultHint(DidYouMean(l.backend, names), "there is no backend %s", quoted(l.backend))
 		}
 	}
 	for _, b := range c.backends {
@@ -144,6 +147,17 @@ func (r *reader) shutdown(s *section) proxy.Shutdown {
 	return d
 }
 
+// standardMemory is the share all clients' buffers may take if nothing is said.
+const standardMemory = "25%"
+
+// asWritten gives a scalar as it stands in the file; absent gives standard.
+func (v value) asWritten(standard string) string {
+	if !v.present() {
+		return standard
+	}
+	return v.node.Value
+}
+
 func (r *reader) limits(s *section) proxy.Limits {
 	const many = 1 << 24
 	d := proxy.DefaultLimits()
@@ -158,7 +172,7 @@ func (r *reader) limits(s *section) proxy.Limits {
 		RequestBytes:         s.get("request_bytes").size(d.RequestBytes, 16<<10),
 		RequestArgs:          s.get("request_args").number(d.RequestArgs, 16, 1<<30),
 		OutputBytes:          s.get("output_bytes").size(d.OutputBytes, 16<<10),
-		Memory:               s.get("memory").memory("25%"),
+		Memory:               s.get("memory").memory(standardMemory),
 	}
 	s.close("command_timeout", "in_flight", "request_buffer", "user_connections", "commands_per_second", "bytes_per_second")
 	return l

@@ -2,6 +2,7 @@ package config
 
 import (
 	"crypto/tls"
+	"slices"
 
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/audit"
@@ -79,4 +80,59 @@ func (c *Config) AuditSinks() []audit.Sink {
 		}
 	}
 	return out
+}
+
+// ListenersOverTCP names the listeners that have an allow list, in the file's
+// order: those that are no unix sockets.
+func (c *Config) ListenersOverTCP() []string {
+	var out []string
+	for _, l := range c.listeners {
+		if l.address.network == "tcp" {
+			out = append(out, l.name.Value)
+		}
+	}
+	return out
+}
+
+// Listeners names the listeners, in the file's order.
+func (c *Config) Listeners() []string {
+	out := make([]string, len(c.listeners))
+	for i, l := range c.listeners {
+		out[i] = l.name.Value
+	}
+	return out
+}
+
+// NeedsRestart names the keys in which next differs from c and that a running
+// process can't change: they belong to what was opened when it started.
+func (c *Config) NeedsRestart(next *Config) []string {
+	var keys []string
+	differ := func(key string, differs bool) {
+		if differs {
+			keys = append(keys, key)
+		}
+	}
+	differ("events", !slices.Equal(c.Sinks, next.Sinks))
+	differ("admin.address", c.Admin.where() != next.Admin.where())
+	differ("workers", c.workers != next.workers)
+	differ("shutdown", c.shutdown != next.shutdown)
+	// A share of the memory is compared as it is written: what it comes to may
+	// change under a running process, and is no change of the file.
+	was, is := c.limits, next.limits
+	was.Memory, is.Memory = 0, 0
+	differ("limits", was != is || c.memory != next.memory)
+	for _, l := range c.listeners {
+		for _, to := range next.listeners {
+			differ("listeners: mode of "+l.name.Value, l.name.Value == to.name.Value && l.mode != to.mode)
+		}
+	}
+	return keys
+}
+
+// where is the address as one word, empty for no admin endpoints.
+func (a *Admin) where() string {
+	if a == nil {
+		return ""
+	}
+	return a.Network + ":" + a.Address
 }

@@ -80,7 +80,7 @@ func (v value) word(standard string, words ...string) string {
 		}
 	}
 	if !v.failedHere() {
-		hint := didYouMean(t.Value, words)
+		hint := DidYouMean(t.Value, words)
 		if hint == "" {
 			hint = "one of: " + strings.Join(words, ", ")
 		}

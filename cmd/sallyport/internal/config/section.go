@@ -136,7 +136,7 @@ func (s *section) close(later ...string) {
 		if slices.Contains(s.known, key) {
 			continue
 		}
-		hint := didYouMean(key, s.known)
+		hint := DidYouMean(key, s.known)
 		switch {
 		case slices.Contains(later, key):
 			hint = quoted(key) + " is not supported in this version"

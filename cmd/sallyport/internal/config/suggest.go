@@ -2,9 +2,9 @@ package config
 
 import "fmt"
 
-// didYouMean is a hint with the known word nearest to what was written, or
+// DidYouMean is a hint with the known word nearest to what was written, or
 // nothing if none is near.
-func didYouMean(written string, known []string) string {
+func DidYouMean(written string, known []string) string {
 	best, least := "", len(written)/3+2
 	for _, k := range known {
 		if d := distance(written, k); d < least {

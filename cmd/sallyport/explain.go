@@ -1,0 +1,282 @@
+package main
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/cmd/sallyport/internal/config"
+	"github.com/spf13/cobra"
+)
+
+func newExplain(std streams) *cobra.Command {
+	var path, from string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "explain --config FILE [flags] USER COMMAND [ARG…]",
+		Short: "Say whether a user may run a command, and which rule decides",
+		Long: `Explain judges a command as serve would, with the same code, and says which rule
+decides, in which file, line and column. Nothing is sent anywhere.
+
+Flags come before the user: what follows belongs to the command. Quote * and >
+for the shell.
+
+Decisions: allowed; refused; answered locally, for what clients and tools ask
+while they connect, where the user may not run it and gets a reduced answer from
+the proxy instead of a refusal.
+
+Exit codes: 0 allowed or answered locally, 1 refused, 2 bad usage or configuration.`,
+		Example: `  sallyport explain --config sallyport.yaml app GET app:1
+  sallyport explain --config sallyport.yaml --from 10.1.2.3 app FLUSHALL
+  sallyport explain --config sallyport.yaml --json app ZRANGE app:board 0 -1`,
+		Args: cobra.MinimumNArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			cfg, _, err := load(std, path)
+			if err != nil {
+				return err
+			}
+			v, err := explain(cfg, from, args[0], args[1:])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(std, v)
+			} else {
+				err = v.print(std.out)
+			}
+			if err == nil && v.Decision == refused {
+				err = &exit{code: exitFailure}
+			}
+			return err
+		},
+	}
+	configFlag(cmd, &path)
+	cmd.Flags().StringVar(&from, "from", "", "judge the client's `address` as well")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	cmd.Flags().SetInterspersed(false)
+	return cmd
+}
+
+// The decisions explain knows.
+const (
+	allowed  = "allowed"
+	refused  = "refused"
+	answered = "answered"
+)
+
+// explanation is what explain found out, in the form of its JSON.
+type explanation struct {
+	User      string         `json:"user"`
+	Command   string         `json:"command"`
+	Decision  string         `json:"decision"`
+	Reported  bool           `json:"reported,omitempty"` // passes only because a layer is in report mode
+	Lifted    bool           `json:"lifted,omitempty"`   // guarded, and named by the user's rules
+	Local     bool           `json:"local,omitempty"`    // the proxy itself answers it
+	Reason    string         `json:"reason,omitempty"`
+	Detail    string         `json:"detail,omitempty"`
+	Argument  string         `json:"argument,omitempty"` // the key or channel at fault
+	Rule      *ruleAt        `json:"rule,omitempty"`
+	Guard     *ruleAt        `json:"guard,omitempty"` // the guarded category the command is in
+	Selectors []selectorSaid `json:"selectors,omitempty"`
+	From      []fromSaid     `json:"from,omitempty"`
+}
+
+type ruleAt struct {
+	Text   string `json:"text"`
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
+}
+
+type selectorSaid struct {
+	Selector string  `json:"selector"`
+	Decision string  `json:"decision"`
+	Reason   string  `json:"reason,omitempty"`
+	Rule     *ruleAt `json:"rule,omitempty"`
+	Decides  bool    `json:"decides,omitempty"`
+}
+
+type fromSaid struct {
+	Listener string  `json:"listener"`
+	Address  string  `json:"address"`
+	Decision string  `json:"decision"`
+	Rule     *ruleAt `json:"rule,omitempty"`
+}
+
+func explain(cfg *config.Config, from, user string, words []string) (*explanation, error) {
+	v := &explanation{User: user, Command: strings.ToLower(words[0])}
+	if from != "" {
+		addr, err := netip.ParseAddr(from)
+		if err != nil {
+			return nil, usage("--from %q is not an IP address", from)
+		}
+		if !v.admit(cfg, addr) {
+			return v, nil
+		}
+	}
+	u := cfg.Policy.User(user)
+	switch {
+	case u == nil:
+		v.refuse(acl.NoSuchUser, "there is no such user; "+known(cfg))
+		return v, nil
+	case !u.Enabled():
+		v.refuse(acl.UserDisabled, "the user is off and can't log in")
+		v.Rule = rule(&acl.Rule{Text: "user " + user, At: u.At()})
+		return v, nil
+	}
+	args := make([][]byte, len(words))
+	for i, w := range words {
+		args[i] = []byte(w)
+	}
+	var call command.Call
+	if err := cfg.Table.Parse(args, &call); err != nil {
+		v.fault(err, &call)
+		return v, nil
+	}
+	v.judge(cfg.Policy, u, &call)
+	return v, nil
+}
+
+// admit judges the address by every listener's allow list; one that lets it in
+// is enough.
+func (v *explanation) admit(cfg *config.Config, addr netip.Addr) bool {
+	in := false
+	for _, name := range cfg.ListenersOverTCP() {
+		d := cfg.Policy.AdmitAddr(name, addr)
+		said := fromSaid{Listener: name, Address: addr.String(), Decision: refused, Rule: rule(d.Rule)}
+		if d.Allowed {
+			said.Decision, in = allowed, true
+		}
+		v.From = append(v.From, said)
+	}
+	if !in {
+		v.refuse(acl.AddressNotAllowed, "no listener lets this address in")
+	}
+	return in
+}
+
+func (v *explanation) refuse(reason acl.Reason, detail string) {
+	v.Decision, v.Reason, v.Detail = refused, reason.String(), detail
+}
+
+// known names the users, as long as they are few.
+func known(cfg *config.Config) string {
+	var names []string
+	for _, u := range cfg.Policy.Users() {
+		names = append(names, u.Name())
+	}
+	if len(names) == 0 || len(names) > 20 {
+		return "policy.yaml defines them"
+	}
+	return "known: " + strings.Join(names, ", ")
+}
+
+// fault is for words that are no call: the client would get an error whoever asks.
+func (v *explanation) fault(err error, call *command.Call) {
+	if call.Spec != nil {
+		v.Command = call.Spec.Name
+	}
+	switch {
+	case errors.Is(err, command.UnknownSubcommand):
+		v.refuse(acl.UnknownSubcommand, "there is no such subcommand")
+	case errors.Is(err, command.WrongArity):
+		v.refuse(acl.WrongArity, "wrong number of arguments")
+	case errors.Is(err, command.NoKeys):
+		v.refuse(acl.KeysNotFound, "its keys can't be determined from these arguments")
+	default:
+		v.refuse(acl.UnknownCommand, "there is no such command")
+	}
+}
+
+func (v *explanation) judge(p *acl.Policy, u *acl.User, call *command.Call) {
+	e := p.Explain(u, call)
+	v.Command = call.Spec.Name
+	v.Reported, v.Lifted, v.Rule = e.Reported, e.Lifted, rule(e.Rule)
+	v.Guard = rule(e.Guard.Category)
+	for _, s := range e.Selectors {
+		said := selectorSaid{Selector: s.Label, Decision: allowed, Rule: rule(s.Rule), Decides: s.Decide}
+		for _, r := range []acl.Reason{s.ACL, s.Guard} {
+			if r != acl.None {
+				said.Decision, said.Reason = refused, r.String()
+				break
+			}
+		}
+		v.Selectors = append(v.Selectors, said)
+	}
+	if e.Reason != acl.None {
+		v.Reason = e.Reason.String()
+		v.Detail = detail(e, call)
+	}
+	if e.Arg > 0 && e.Arg < len(call.Args) {
+		v.Argument = string(call.Args[e.Arg])
+	}
+	switch {
+	case e.Allowed && call.Class == command.Pinned:
+		v.Decision = refused
+		v.Reason = acl.CommandUnsupported.String()
+		v.Detail = "the rules allow it, but it needs a backend connection of its own, which this version does not offer"
+	case e.Allowed:
+		v.Decision, v.Local = allowed, call.Class == command.Local
+	case answeredLocally(u, call, e.Decision):
+		v.Decision = answered
+	default:
+		v.Decision = refused
+	}
+}
+
+// detail says a reason in a sentence.
+func detail(e acl.Explanation, call *command.Call) string {
+	switch e.Reason {
+	case acl.CommandNotAllowed:
+		if e.Rule != nil {
+			return "a rule takes the command away"
+		}
+		return "no rule gives the command"
+	case acl.KeyNotAllowed:
+		if e.Option != "" {
+			return e.Option + " reads keys it does not name, so it needs every key"
+		}
+		return "no pattern covers the key"
+	case acl.ChannelNotAllowed:
+		return "no pattern covers the channel"
+	case acl.Guarded:
+		return "the command is guarded: only a rule that names it (+" + call.Spec.Name + ") allows it, no category does"
+	case acl.Never:
+		return "the command is on the never list, which no rule lifts"
+	case acl.KeyspaceWide:
+		return "the command reaches keys it does not name, so it needs ~*"
+	case acl.ScriptConfined:
+		return "a script reaches every key, so it needs ~* &* +@all"
+	case acl.CommandRefused:
+		return "the proxy never forwards this command"
+	}
+	return ""
+}
+
+// answeredLocally tells whether the proxy answers what the user may not run:
+// what clients and tools ask while they connect. A user whose rules take the
+// command away by name gets the refusal.
+func answeredLocally(u *acl.User, call *command.Call, d acl.Decision) bool {
+	if d.Reason != acl.Guarded && d.Reason != acl.CommandNotAllowed || u.Denies(call.Spec) {
+		return false
+	}
+	switch call.Spec.Name {
+	case "client|list", "client|info", "client|id":
+		return len(call.Args) == 2
+	case "config|get":
+		return !slices.ContainsFunc(call.Args[2:], func(a []byte) bool {
+			return !strings.EqualFold(string(a), "save") && !strings.EqualFold(string(a), "appendonly")
+		})
+	}
+	return false
+}
+
+func rule(r *acl.Rule) *ruleAt {
+	if r == nil {
+		return nil
+	}
+	return &ruleAt{r.Text, r.At.File, r.At.Line, r.At.Column}
+}

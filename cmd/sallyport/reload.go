@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/cmd/sallyport/internal/config"
+	"github.com/sallyport/sallyport/proxy/audit"
+	"go.uber.org/zap"
+)
+
+// reload reads the files again and puts all of it in force, or nothing. What is
+// wrong is logged with its place, and returned.
+func (d *daemon) reload(by audit.Method) error {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	began := time.Now()
+	cfg, problems := config.Load(d.path)
+	err := d.replace(cfg, problems)
+	event := audit.Event{Time: time.Now(), Kind: audit.Reload, Method: by, Status: audit.OK, Duration: time.Since(began)}
+	if err != nil {
+		event.Status = audit.Failed
+		if faults := problems.Faults(); len(faults) > 0 {
+			event.Rule = faults[0].String()
+		}
+	}
+	d.recorder.Record(&event)
+	if err != nil {
+		for _, p := range problems.Faults() {
+			d.log.Error("reload: fault", at(p), zap.String("what", p.What), zap.String("hint", p.Hint))
+		}
+		d.log.Error("reload failed, nothing has changed", zap.Error(err))
+		return err
+	}
+	for _, p := range problems.Warnings() {
+		d.log.Warn("configuration", at(p), zap.String("finding", p.What), zap.String("hint", p.Hint))
+	}
+	d.log.Info("reloaded", zap.Strings("files", cfg.Files), zap.Duration("took", event.Duration))
+	return nil
+}
+
+// replace puts cfg in force.
+func (d *daemon) replace(cfg *config.Config, problems config.Problems) error {
+	if cfg == nil {
+		return problems
+	}
+	if keys := d.cfg.NeedsRestart(cfg); len(keys) > 0 {
+		return fmt.Errorf("%s: changes take effect at a restart only; undo them to reload the rest", strings.Join(keys, ", "))
+	}
+	if err := d.server.Reload(cfg.Options(d.running())); err != nil {
+		return err
+	}
+	d.cfg = cfg
+	return nil
+}

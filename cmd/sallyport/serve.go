@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sallyport/sallyport/cmd/sallyport/internal/config"
+	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/proxy/admin"
+	"github.com/sallyport/sallyport/proxy/audit"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+)
+
+func newServe(std streams) *cobra.Command {
+	var path string
+	var checkOnly bool
+	var logs logOptions
+	cmd := &cobra.Command{
+		Use:   "serve --config FILE",
+		Short: "Run the proxy",
+		Long: `Serve reads the configuration, opens the listeners and runs until it is told to
+end. Its log goes to standard error, as text on a terminal and as JSON otherwise;
+security events go to the sinks that the configuration names.
+
+Signals: TERM and INT drain (no longer ready, no new clients, replies that are
+owed are delivered) and end; a second one ends at once. HUP reloads
+configuration, policy and certificates, all or nothing: a file with a fault
+changes nothing, and the log says what is wrong and where. USR1 opens the event
+files anew, for log rotation.
+
+Secrets come from files or the environment, never from the command line.`,
+		Example: `  sallyport serve --config /etc/sallyport/sallyport.yaml
+  sallyport serve --config sallyport.yaml --log-level debug --log-format text`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if checkOnly {
+				return check(std, path, false, false)
+			}
+			return serve(cmd.Context(), std, path, logs)
+		},
+	}
+	configFlag(cmd, &path)
+	cmd.Flags().BoolVar(&checkOnly, "check-config", false, "only check the configuration, as sallyport check does")
+	logs.flags(cmd)
+	return cmd
+}
+
+// serve runs the proxy until a signal, ctx or a failure ends it.
+func serve(ctx context.Context, std streams, path string, logs logOptions) error {
+	log, err := logs.newLogger(std.err)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Sync() }() // standard error may be a terminal, which can't be synced
+	// From here on signals are ours: one that comes while starting must not be lost.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
+	defer signal.Stop(signals)
+
+	cfg, problems, err := load(std, path)
+	if err != nil {
+		return err
+	}
+	for _, p := range problems.Warnings() {
+		log.Warn("configuration", at(p), zap.String("finding", p.What), zap.String("hint", p.Hint))
+	}
+	d, err := start(cfg, path, log)
+	if err != nil {
+		return &exit{exitFailure, err}
+	}
+	defer d.close()
+	if err := d.run(ctx, signals); err != nil {
+		return &exit{exitFailure, err}
+	}
+	return nil
+}
+
+// daemon is a running proxy with what is around it.
+type daemon struct {
+	path     string
+	log      *zap.Logger
+	recorder *audit.Recorder
+	server   *proxy.Server
+
+	reloading sync.Mutex
+	cfg       *config.Config // what is in force
+
+	drain    chan struct{} // asked for over HTTP
+	admin    func()        // ends the admin endpoints
+	adminErr chan error
+}
+
+// start opens the sinks, builds the proxy and binds its addresses. On an error
+// nothing is left behind.
+func start(cfg *config.Config, path string, log *zap.Logger) (*daemon, error) {
+	recorder, err := audit.New(audit.Options{Sinks: cfg.AuditSinks(), Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{
+		path: path, log: log, recorder: recorder, cfg: cfg,
+		drain: make(chan struct{}, 1), admin: func() {}, adminErr: make(chan error, 1),
+	}
+	if d.server, err = proxy.NewServer(cfg.Options(d.running())); err != nil {
+		d.closeRecorder()
+		return nil, err
+	}
+	if err = d.server.Start(); err == nil {
+		err = d.startAdmin()
+	}
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	for _, name := range cfg.Listeners() {
+		log.Info("listening", zap.String("listener", name), zap.Stringer("address", d.server.Addr(name)))
+	}
+	log.Info("started", zap.String("version", version), zap.Int("pid", os.Getpid()), zap.Strings("files", cfg.Files))
+	return d, nil
+}
+
+func (d *daemon) running() config.Running {
+	return config.Running{Recorder: d.recorder, Logger: d.log, Version: version}
+}
+
+// startAdmin serves the admin endpoints, if there are any to be served.
+func (d *daemon) startAdmin() error {
+	a := d.cfg.Admin
+	if a == nil {
+		return nil
+	}
+	ln, err := listenAdmin(a.Network, a.Address)
+	if err != nil {
+		return fmt.Errorf("admin endpoints: %w", err)
+	}
+	server := admin.New(admin.Options{
+		Ready:   d.server.Ready,
+		Metrics: d.server.Metrics(),
+		Version: func() any { return thisBuild() },
+		Drain:   func() { d.drain <- struct{}{} },
+		Reload:  func(context.Context) error { return d.reload(audit.MethodAPI) },
+		Acted:   d.acted,
+		Logger:  d.log,
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := server.Serve(ctx, ln); err != nil {
+			d.adminErr <- err
+		}
+	}()
+	d.admin = func() { cancel(); <-ended }
+	d.log.Info("listening", zap.String("listener", "admin"), zap.Stringer("address", ln.Addr()))
+	return nil
+}
+
+// acted puts what was asked for over HTTP on record. A reload records itself.
+func (d *daemon) acted(a admin.Action) {
+	if a.Name != "reload" {
+		d.recorder.Record(&audit.Event{Time: a.Time, Kind: audit.Admin, Method: audit.MethodAPI, Status: audit.OK, Command: a.Name})
+	}
+	d.log.Info("admin", zap.String("action", a.Name), zap.String("from", a.Remote), zap.Error(a.Err))
+}
+
+// run obeys signals until one of them, ctx or a failure ends the proxy.
+func (d *daemon) run(ctx context.Context, signals <-chan os.Signal) error {
+	for {
+		select {
+		case s := <-signals:
+			switch s {
+			case syscall.SIGHUP:
+				_ = d.reload(audit.MethodSignal) // logged and on record
+			case syscall.SIGUSR1:
+				d.reopen()
+			default:
+				return d.end(signals, s.String())
+			}
+		case <-d.drain:
+			return d.end(signals, "admin")
+		case <-ctx.Done():
+			return d.end(signals, "context")
+		case err := <-d.server.Fatal():
+			return fmt.Errorf("the proxy can't go on: %w", err)
+		case err := <-d.adminErr:
+			return err
+		}
+	}
+}
+
+// reopen opens event files anew after a rotation.
+func (d *daemon) reopen() {
+	if err := d.recorder.Reopen(); err != nil {
+		d.log.Error("event files could not all be opened anew", zap.Error(err))
+		return
+	}
+	d.log.Info("event files opened anew")
+}
+
+var errTwice = errors.New("a second signal cut the drain short")
+
+// end drains; another TERM or INT cuts it short.
+func (d *daemon) end(signals <-chan os.Signal, why string) error {
+	d.log.Info("draining", zap.String("by", why))
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	drained := make(chan error, 1)
+	go func() { drained <- d.server.Drain(ctx) }()
+	for {
+		select {
+		case err := <-drained:
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			if err != nil {
+				d.log.Warn("the drain took too long, the sessions left are cut", zap.Error(err))
+			}
+			d.log.Info("ended")
+			return nil
+		case s := <-signals:
+			if s == syscall.SIGTERM || s == syscall.SIGINT {
+				cancel(errTwice)
+			}
+		case err := <-d.server.Fatal():
+			cancel(err)
+		}
+	}
+}
+
+// close ends everything at once. It is fine after a drain and after a start
+// that failed half-way.
+func (d *daemon) close() {
+	d.admin()
+	d.server.Close()
+	d.closeRecorder()
+}
+
+func (d *daemon) closeRecorder() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := d.recorder.Close(ctx); err != nil {
+		d.log.Error("events may be lost", zap.Error(err))
+	}
+}
+
+func at(p config.Problem) zap.Field { return zap.Stringer("at", p.At) }
