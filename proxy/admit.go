@@ -36,6 +36,8 @@ type facts struct {
 	resumed       bool
 	cert          audit.Certificate
 	identity      *tlsutil.Identity
+	in            *listener       // by which it came
+	shookWith     *tlsutil.Server // the TLS settings it was let in by
 }
 
 // event begins an event about the connection.
@@ -82,7 +84,7 @@ func (s *Server) pause(d time.Duration) bool {
 // allow list, then a place. TLS goes on in a goroutine of its own.
 func (s *Server) admit(l *listener, nc net.Conn) {
 	f := &facts{
-		id: lastConn.Add(1), listener: l.opts.Name, listenerIndex: l.index, backend: l.opts.Backend, network: l.opts.Network,
+		in: l, id: lastConn.Add(1), listener: l.opts.Name, listenerIndex: l.index, backend: l.opts.Backend, network: l.opts.Network,
 	}
 	f.remote, f.local, f.policy = nc.RemoteAddr().String(), nc.LocalAddr().String(), s.policy.Load()
 	if ap, err := netip.ParseAddrPort(f.remote); err == nil {
@@ -142,7 +144,8 @@ func (s *Server) shakeHands(l *listener, f *facts, nc net.Conn) {
 	}
 	began := time.Now()
 	transport := loop.NewTransport(nc)
-	tc, state, err := tlsutil.Handshake(ctx, transport, l.opts.TLS)
+	f.shookWith = l.tls.Load()
+	tc, state, err := tlsutil.Handshake(ctx, transport, f.shookWith)
 	if err != nil {
 		s.turnAway(f, s.handshakeFailed(err), nil)
 		return

@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/metrics"
 	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/proxy/loop"
+	"github.com/sallyport/sallyport/tlsutil"
 	"go.uber.org/zap"
 )
 
@@ -180,15 +181,6 @@ func (s *Server) Ready() error {
 // panicked too often to be trusted.
 func (s *Server) Fatal() <-chan error { return s.fatal }
 
-// SetPolicy puts a new policy in force: at once for new connections and calls,
-// and every open session is held against it.
-func (s *Server) SetPolicy(p *acl.Policy) {
-	s.mu.Lock()
-	s.policy.Store(p)
-	s.mu.Unlock()
-	s.each(func(w *worker) { w.rejudge(p) })
-}
-
 // Drain ends service gently: not ready, then (after Shutdown.Delay) no new
 // connections, then each session closes once its owed replies have left. It
 // returns when all are gone, or with an error when ctx or Shutdown.Timeout ends
@@ -259,6 +251,7 @@ type listener struct {
 	opts  ListenerOptions
 	index int // of the configuration, for counters
 	ln    net.Listener
+	tls   atomic.Pointer[tlsutil.Server] // nil: plaintext
 }
 
 func bind(o ListenerOptions, index int) (*listener, error) {
@@ -281,7 +274,9 @@ func bind(o ListenerOptions, index int) (*listener, error) {
 			return nil, err
 		}
 	}
-	return &listener{opts: o, index: index, ln: ln}, nil
+	l := &listener{opts: o, index: index, ln: ln}
+	l.tls.Store(o.TLS)
+	return l, nil
 }
 
 // removeStale removes a socket that nobody listens on any more, and nothing else.

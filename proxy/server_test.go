@@ -342,4 +342,3 @@ func short(r *rig, i int, secure bool, conf *tls.Config) error {
 	}
 	return err
 }
-

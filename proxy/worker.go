@@ -93,6 +93,9 @@ func (w *worker) join(s *session, c *loop.Conn) {
 	case s.facts.policy != w.policy && !w.admits(s):
 		// The policy changed between the look at its address and here.
 		s.expire(audit.ClosePolicyChanged)
+	case c.TLS() != nil && s.facts.in.tls.Load() != s.facts.shookWith && s.facts.in.tls.Load().Trusts(c.TLS().ConnectionState()) != nil:
+		// So did the CAs, since its handshake.
+		s.expire(audit.ClosePolicyChanged)
 	}
 }
 
@@ -122,27 +125,6 @@ func (w *worker) leave(s *session, cause error) {
 	w.closeEvent(s)
 	w.count.Listeners[s.facts.listenerIndex].Connections--
 	s.facts.slot.release()
-}
-
-// rejudge holds every open session against a new policy.
-func (w *worker) rejudge(p *acl.Policy) {
-	w.policy = p
-	for s := w.sessions; s != nil; {
-		next := s.next
-		switch {
-		case !w.admits(s):
-			s.expire(audit.ClosePolicyChanged)
-		case s.user == nil:
-		default:
-			u := w.renew(s)
-			if u == nil {
-				s.expire(audit.ClosePolicyChanged)
-				break
-			}
-			s.user = u
-		}
-		s = next
-	}
 }
 
 // renew finds the user a session speaks for in the policy now in force, nil if

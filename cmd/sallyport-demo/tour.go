@@ -136,9 +136,9 @@ func (st *stage) clientTLS(certificate bool) *tls.Config {
 // invite prints the lines to go on with.
 func (st *stage) invite(out io.Writer) {
 	flags := func(user string) string {
-		return fmt.Sprintf("-p %s --tls --cacert %s --cert %s --key %s --user %s --pass %s",
-			st.port(), st.file("ca.crt"), st.file("app.crt"), st.file("app.key"), user, st.passwords[user])
+		return fmt.Sprintf("-p %s --tls --cacert %s --cert %s --key %s --user %s",
+			st.port(), st.file("ca.crt"), st.file("app.crt"), st.file("app.key"), user)
 	}
-	fmt.Fprintf(out, "\nTry it yourself, in another terminal (keys and passwords die with the demo):\n\n  redis-cli %s\n\n  redis-benchmark %s -t set,get -r 1000 -n 100000 -P 16\n\nCtrl-C ends the demo.\n",
-		flags("app"), flags("ops"))
+	fmt.Fprintf(out, "\nTry it yourself, in another terminal (keys and passwords die with the demo):\n\n  redis-cli %s --pass %s\n\n  redis-benchmark %s -a %s -t set,get -r 1000 -n 100000 -P 16\n\nCtrl-C ends the demo.\n",
+		flags("app"), st.passwords["app"], flags("ops"), st.passwords["ops"])
 }

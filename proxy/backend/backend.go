@@ -32,6 +32,7 @@ var ErrUnavailable = errors.New("backend unavailable")
 // Backend is one Redis deployment as the whole process sees it. Safe for concurrent use.
 type Backend struct {
 	opts   Options
+	login  atomic.Pointer[login]
 	info   atomic.Pointer[Info]
 	up     atomic.Int64 // connections in service now, over all loops
 	dials  sync.WaitGroup
@@ -55,7 +56,22 @@ func New(o Options) (*Backend, error) {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
-	return &Backend{opts: o}, nil
+	b := &Backend{opts: o}
+	b.SetLogin(o.User, o.Password, o.TLS)
+	return b, nil
+}
+
+// login is how connections introduce themselves.
+type login struct {
+	user     string
+	password func() (string, error)
+	tls      func() (*tls.Config, error)
+}
+
+// SetLogin changes how connections dialled from now on introduce themselves; see
+// Options. Those in service go on.
+func (b *Backend) SetLogin(user string, password func() (string, error), tls func() (*tls.Config, error)) {
+	b.login.Store(&login{user, password, tls})
 }
 
 // Name is the deployment's name in the configuration.
@@ -96,13 +112,13 @@ type Pool struct {
 // the loop.Handler of that connection.
 type line struct {
 	Pipeline
-	pool    *Pool
-	key     Key
-	conn    *loop.Conn
-	retry   loop.Timer
-	failed  int       // attempts in a row without a connection
-	since   time.Time // when the connection was attached
-	asked   []func(error) // who wants to know how the attempt under way ends
+	pool   *Pool
+	key    Key
+	conn   *loop.Conn
+	retry  loop.Timer
+	failed int           // attempts in a row without a connection
+	since  time.Time     // when the connection was attached
+	asked  []func(error) // who wants to know how the attempt under way ends
 }
 
 // Pool makes a loop's share of the backend and begins to connect database 0 for

@@ -42,7 +42,7 @@ func (e *RefusedError) Error() string { return e.Step + " refused: " + e.Reply }
 func (b *Backend) connect(k Key) (*node, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), b.opts.DialTimeout)
 	defer cancel()
-	at := b.opts.Nodes[0]
+	at, as := b.opts.Nodes[0], b.login.Load()
 	nc, err := (&net.Dialer{}).DialContext(ctx, at.Network, at.Address)
 	if err != nil {
 		return nil, err
@@ -50,8 +50,8 @@ func (b *Backend) connect(k Key) (*node, error) {
 	deadline, _ := ctx.Deadline()
 	nc.SetDeadline(deadline)
 	n := &node{transport: loop.NewTransport(nc)}
-	if b.opts.TLS != nil {
-		cfg, err := b.opts.TLS()
+	if as.tls != nil {
+		cfg, err := as.tls()
 		if err != nil {
 			nc.Close()
 			return nil, err
@@ -62,7 +62,7 @@ func (b *Backend) connect(k Key) (*node, error) {
 			return nil, fmt.Errorf("TLS handshake: %w", err)
 		}
 	}
-	if err := b.login(n, k); err != nil {
+	if err := as.introduce(n, k); err != nil {
 		n.close()
 		return nil, err
 	}
@@ -70,18 +70,18 @@ func (b *Backend) connect(k Key) (*node, error) {
 	return n, nil
 }
 
-// login says HELLO (AUTH where the node is too old for it), names the
+// introduce says HELLO (AUTH where the node is too old for it), names the
 // connection and selects the database.
-func (b *Backend) login(n *node, k Key) error {
+func (as *login) introduce(n *node, k Key) error {
 	d := dialogue{conn: n.conn()}
 	password := ""
-	if b.opts.Password != nil {
+	if as.password != nil {
 		var err error
-		if password, err = b.opts.Password(); err != nil {
+		if password, err = as.password(); err != nil {
 			return err
 		}
 	}
-	user := b.opts.User
+	user := as.user
 	if user == "" {
 		user = "default"
 	}
@@ -95,7 +95,7 @@ func (b *Backend) login(n *node, k Key) error {
 	case err == nil:
 		n.info = Info{Version: said.field("version"), RESP3: true}
 	case errors.As(err, &refused) && strings.HasPrefix(refused.Reply, "ERR unknown command") && k.Proto == 2:
-		if err := b.loginBefore6(&d, password); err != nil { // Redis 5 has no HELLO
+		if err := as.introduceBefore6(&d, password); err != nil { // Redis 5 has no HELLO
 			return err
 		}
 	default:
@@ -112,9 +112,9 @@ func (b *Backend) login(n *node, k Key) error {
 	return nil
 }
 
-// loginBefore6 logs in to a node that knows only AUTH password.
-func (b *Backend) loginBefore6(d *dialogue, password string) error {
-	if b.opts.User != "" {
+// introduceBefore6 logs in to a node that knows only AUTH password.
+func (as *login) introduceBefore6(d *dialogue, password string) error {
+	if as.user != "" {
 		return errors.New("the node is older than Redis 6 and has no users; leave backend user empty")
 	}
 	if password == "" {

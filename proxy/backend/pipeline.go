@@ -84,13 +84,13 @@ type Pipeline struct {
 
 // Stats counts what a loop's pipelines did. Plain numbers owned by the loop.
 type Stats struct {
-	Sent      uint64 // calls
-	Replies   uint64
-	Failed    uint64 // calls that got a Failure
-	Broken    uint64 // connections ended because the stream was not what was promised
-	BytesOut  uint64
-	BytesIn   uint64
-	Latency   func(d time.Duration) // from Send to the last byte of the reply, by the turn's clock; nil: not observed
+	Sent     uint64 // calls
+	Replies  uint64
+	Failed   uint64 // calls that got a Failure
+	Broken   uint64 // connections ended because the stream was not what was promised
+	BytesOut uint64
+	BytesIn  uint64
+	Latency  func(d time.Duration) // from Send to the last byte of the reply, by the turn's clock; nil: not observed
 }
 
 // Send queues one judged call. args are encoded at once and not kept. A Failure

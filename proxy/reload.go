@@ -1,0 +1,122 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"fmt"
+	"slices"
+
+	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/proxy/audit"
+	"github.com/sallyport/sallyport/proxy/loop"
+	"github.com/sallyport/sallyport/tlsutil"
+)
+
+// Reload puts a new configuration in force without dropping a connection: the
+// policy, each listener's certificates and CAs, and how backends are logged in
+// to. It is all or nothing. Addresses, limits, sinks, the number of loops and
+// the set of listeners and backends can't change; an error names what would.
+//
+// Open sessions are held against the new policy and the new CAs; those that
+// would not be let in any more end within moments. Callers do not overlap calls.
+func (s *Server) Reload(o Options) error {
+	if err := s.reloadable(o); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	listeners := slices.Clone(s.listeners)
+	s.mu.Unlock()
+	for name, b := range s.backends {
+		b.SetLogin(o.Backends[name].User, o.Backends[name].Password, o.Backends[name].TLS)
+	}
+	for _, l := range listeners {
+		if t := o.Listeners[l.index].TLS; t != nil {
+			l.tls.Store(t)
+			s.each(func(w *worker) { w.recertify(l.index, t) })
+		}
+	}
+	s.SetPolicy(o.Policy)
+	return nil
+}
+
+// reloadable says what of o differs that can't change while running.
+func (s *Server) reloadable(o Options) error {
+	if o.Policy == nil || o.Policy.Table() != s.opts.Table {
+		return fmt.Errorf("the policy speaks of another command table; restart to change it")
+	}
+	if len(o.Listeners) != len(s.opts.Listeners) {
+		return fmt.Errorf("the number of listeners differs; restart to change it")
+	}
+	for i, now := range s.opts.Listeners {
+		to := o.Listeners[i]
+		if to.Name != now.Name || to.Network != now.Network || to.Address != now.Address || to.Backend != now.Backend || (to.TLS == nil) != (now.TLS == nil) {
+			return fmt.Errorf("listener %s: name, address, backend and whether it speaks TLS need a restart", now.Name)
+		}
+	}
+	if len(o.Backends) != len(s.opts.Backends) {
+		return fmt.Errorf("the number of backends differs; restart to change it")
+	}
+	for name, now := range s.opts.Backends {
+		to, ok := o.Backends[name]
+		if !ok || !slices.Equal(to.Nodes, now.Nodes) || (to.TLS == nil) != (now.TLS == nil) {
+			return fmt.Errorf("backend %s: nodes and whether they speak TLS need a restart", name)
+		}
+	}
+	return nil
+}
+
+// SetPolicy puts a new policy in force: at once for new connections, and on
+// each loop with its next turn for calls; every open session is held against it.
+func (s *Server) SetPolicy(p *acl.Policy) {
+	s.mu.Lock()
+	s.policy.Store(p)
+	s.mu.Unlock()
+	s.each(func(w *worker) { w.rejudge(p) })
+}
+
+// rejudge holds every open session against a new policy.
+func (w *worker) rejudge(p *acl.Policy) {
+	w.policy = p
+	for sn := w.sessions; sn != nil; {
+		next := sn.next
+		switch {
+		case !w.admits(sn):
+			sn.expire(audit.ClosePolicyChanged)
+		case sn.user != nil:
+			u := w.renew(sn)
+			if u == nil {
+				sn.expire(audit.ClosePolicyChanged)
+				break
+			}
+			sn.user = u
+		}
+		sn = next
+	}
+}
+
+// recertify ends the sessions of a listener whose certificates its new TLS
+// settings would not take. Checking signatures is no work for a loop: a
+// goroutine does it and sends back whom to end.
+func (w *worker) recertify(listener int, t *tlsutil.Server) {
+	type holder struct {
+		session *session
+		state   tls.ConnectionState
+	}
+	var holders []holder
+	for sn := w.sessions; sn != nil; sn = sn.next {
+		if c, ok := sn.port.(*loop.Conn); ok && sn.facts.listenerIndex == listener && c.TLS() != nil {
+			holders = append(holders, holder{sn, c.TLS().ConnectionState()})
+		}
+	}
+	if len(holders) == 0 {
+		return
+	}
+	w.srv.accepts.Add(1)
+	go func() {
+		defer w.srv.accepts.Done()
+		for _, h := range holders {
+			if t.Trusts(h.state) != nil {
+				w.loop.Post(func() { h.session.expire(audit.ClosePolicyChanged) })
+			}
+		}
+	}()
+}
