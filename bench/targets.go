@@ -147,7 +147,6 @@ Name bench
 Bind `+listen+`
 WorkerThreads 1
 ClientTimeout 0
-LogLevel error
 Authority {
     Auth {
         Mode write
