@@ -22,7 +22,7 @@ type State struct {
 }
 
 const (
-	lingerTime  = 100 * time.Millisecond
+	lingerTime  = 250 * time.Millisecond
 	lingerBytes = 64 << 10
 )
 

