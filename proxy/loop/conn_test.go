@@ -106,7 +106,7 @@ func TestSlowReaderGetsAllOfIt(t *testing.T) {
 			if l.held != 0 || c.queue != nil || c.out != nil || c.unsent != nil {
 				t.Errorf("an idle connection holds %d bytes", l.held)
 			}
-			if c.armed&mOut != 0 {
+			if c.armed&mOut != 0 || c.timer.w != nil {
 				t.Error("still waiting for writability")
 			}
 		})
@@ -162,6 +162,29 @@ func TestWriteTimeout(t *testing.T) {
 		t.Fatalf("closed with %v", err)
 	}
 	eventually(t, l, "memory given back", func() bool { return l.held == 0 && l.BufferBytes() <= freeLimit })
+}
+
+// The limit is on standing still, not on being slow.
+func TestProgressPostponesTheWriteTimeout(t *testing.T) {
+	l := startGroup(t, Options{WriteTimeout: time.Hour}).Pick()
+	h := &funcs{data: func(c *Conn, p []byte) { c.Write(make([]byte, 64<<20)) }}
+	peer, c := plain(t, l, "tcp", h)
+	peer.Write([]byte("x"))
+	var at int64
+	eventually(t, l, "output left unsent", func() bool { at = c.timer.at; return c.blocked && c.timer.w != nil })
+	buf := make([]byte, 64<<10)
+	eventually(t, l, "timeout postponed", func() bool {
+		if !c.blocked {
+			t.Fatal("all was sent too early to tell")
+		}
+		if c.timer.at > at {
+			return true
+		}
+		if _, err := peer.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+		return false
+	})
 }
 
 func TestHalfClosedPeerGetsItsReplies(t *testing.T) {
@@ -414,6 +437,76 @@ func TestAgainComesInAnotherTurn(t *testing.T) {
 		if turns[i] == turns[i-1] {
 			t.Fatalf("twice in a turn: %v", turns)
 		}
+	}
+}
+
+// Echo by handlers that pause, put work off to another turn and answer in
+// pieces at random: every byte comes back, in order, on every kind of connection.
+func TestRandomTraffic(t *testing.T) {
+	l := startGroup(t, Options{WriteTimeout: patience}).Pick()
+	var peers []net.Conn
+	for i := range 12 {
+		h := &moody{}
+		switch i % 4 {
+		case 0:
+			p, _ := plain(t, l, "tcp", h)
+			peers = append(peers, p)
+		case 1:
+			p, _ := plain(t, l, "unix", h)
+			peers = append(peers, p)
+		default:
+			p, _ := secure(t, l, versions[i%2], h)
+			peers = append(peers, p)
+		}
+	}
+	var wg sync.WaitGroup
+	for _, peer := range peers {
+		wg.Go(func() {
+			for range 60 {
+				want := randomBytes(1 + rand.IntN(1<<rand.IntN(18)))
+				sent := make(chan error, 1)
+				go func() {
+					_, err := peer.Write(want)
+					sent <- err
+				}()
+				got := make([]byte, len(want))
+				if _, err := io.ReadFull(peer, got); err != nil {
+					t.Error(err)
+					return
+				}
+				if err := <-sent; err != nil || !bytes.Equal(got, want) {
+					t.Errorf("%v, same %v", err, bytes.Equal(got, want))
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	eventually(t, l, "nothing held", func() bool { return l.held == 0 })
+}
+
+// moody echoes what it was given, when it feels like it.
+type moody struct {
+	funcs
+	kept  []byte
+	timer Timer
+}
+
+func (m *moody) Data(c *Conn, p []byte) {
+	m.kept = append(m.kept, p...)
+	n := rand.IntN(len(m.kept) + 1)
+	c.Write(m.kept[:n])
+	m.kept = append(m.kept[:0], m.kept[n:]...)
+	switch rand.IntN(5) {
+	case 0:
+		c.Pause()
+		c.Loop().Arm(&m.timer, time.Duration(rand.IntN(2))*tick, func() { c.Resume(); c.Again() })
+	case 1:
+		c.Pause()
+		c.Resume()
+	}
+	if len(m.kept) > 0 {
+		c.Again()
 	}
 }
 

@@ -106,6 +106,39 @@ func TestTLSInPiecesOfOneToNineBytes(t *testing.T) {
 	}
 }
 
+// When the plaintext buffer is full, what crypto/tls has not taken yet still lies
+// in the buffer that the next connection's read overwrites.
+func TestRecordsBeyondOneTurnAreKept(t *testing.T) {
+	for _, v := range versions {
+		t.Run(name(v), func(t *testing.T) {
+			client, server := pair(t, "tcp")
+			sc, cc := configs(v)
+			trs, trc := NewTransport(server), NewTransport(client)
+			ts, tc := tls.Server(trs, sc), tls.Client(trc, cc)
+			shake(t, ts, tc)
+			s, c := newBench(t, trs, ts), newBench(t, trc, tc)
+			s.l.plain = make([]byte, 1000) // instead of more than a whole read
+			want := randomBytes(60_000)
+			s.feed(t, c.send(t, want))
+			if !s.c.onReady {
+				t.Fatal("not on the ready list")
+			}
+			for turns := 1; s.c.more; turns++ {
+				s.l.buffered(s.c)
+				if turns > 100 {
+					t.Fatal("it never ends")
+				}
+			}
+			if !bytes.Equal(s.got, want) {
+				t.Fatalf("got %d of %d bytes, or others", len(s.got), len(want))
+			}
+			if s.c.t.in != nil {
+				t.Error("kept memory is not let go")
+			}
+		})
+	}
+}
+
 // half is one direction of a TLS 1.3 connection (TLS_AES_128_GCM_SHA256), done
 // by hand because crypto/tls never starts a KeyUpdate.
 type half struct {
@@ -168,10 +201,16 @@ func (h *half) open(t *testing.T, wire []byte) (kind byte, p, rest []byte) {
 	return p[len(p)-1], p[:len(p)-1], wire[n:]
 }
 
-func TestKeyUpdateInPieces(t *testing.T) {
-	const handshake, data = 22, 23
-	keyUpdate := func(request byte) []byte { return []byte{24, 0, 0, 1, request} }
+const (
+	handshakeRecord = 22
+	dataRecord      = 23
+)
 
+func keyUpdate(request byte) []byte { return []byte{24, 0, 0, 1, request} }
+
+// byHand is a server's side on a bench and the two directions of its peer.
+func byHand(t *testing.T) (s *bench, up, down *half) {
+	t.Helper()
 	client, server := pair(t, "tcp")
 	sc, cc := configs(tls.VersionTLS13)
 	var log bytes.Buffer
@@ -196,9 +235,13 @@ func TestKeyUpdateInPieces(t *testing.T) {
 		t.Fatalf("no %s", label)
 		return nil
 	}
-	up, down := newHalf(t, secret("CLIENT_TRAFFIC_SECRET_0")), newHalf(t, secret("SERVER_TRAFFIC_SECRET_0"))
-	s := newBench(t, trs, ts)
+	up, down = newHalf(t, secret("CLIENT_TRAFFIC_SECRET_0")), newHalf(t, secret("SERVER_TRAFFIC_SECRET_0"))
+	return newBench(t, trs, ts), up, down
+}
 
+func TestKeyUpdateInPieces(t *testing.T) {
+	const handshake, data = handshakeRecord, dataRecord
+	s, up, down := byHand(t)
 	var want []byte
 	feed := func(kind byte, p []byte) {
 		for _, piece := range pieces(up.record(kind, p)) {
@@ -242,6 +285,27 @@ func TestKeyUpdateInPieces(t *testing.T) {
 	}
 	if !bytes.Equal(s.got, want) {
 		t.Fatalf("got %q", s.got)
+	}
+}
+
+// A peer may ask for a key update in every other record, and each asks for an
+// answer; one that never reads them must not make us keep them all.
+func TestKeyUpdatesUnreadAreBounded(t *testing.T) {
+	s, up, _ := byHand(t)
+	s.c.blocked = true // the kernel takes no more
+	for rounds := 0; s.c.state == open; rounds++ {
+		if rounds > 10_000 {
+			t.Fatalf("%d bytes of answers and no end", s.c.Unsent())
+		}
+		s.feed(t, up.record(dataRecord, []byte("x")))
+		s.feed(t, up.record(handshakeRecord, keyUpdate(1)))
+		up.update(t)
+		if len(s.c.control) > controlLimit {
+			s.l.flush(s.c)
+		}
+	}
+	if s.c.cause != ErrWriteTimeout {
+		t.Errorf("closed with %v", s.c.cause)
 	}
 }
 
