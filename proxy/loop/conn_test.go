@@ -149,6 +149,29 @@ func TestHugeOutputLeavesInBoundedWrites(t *testing.T) {
 	})
 }
 
+func TestCloseAfterFlushSendsAllOfIt(t *testing.T) {
+	l := startGroup(t, Options{}).Pick()
+	big := randomBytes(9 << 20)
+	closed := make(chan error, 2)
+	h := &funcs{
+		data:    func(c *Conn, p []byte) { c.Write(big); c.CloseAfterFlush(patience) },
+		drained: func(c *Conn) { t.Error("Drained after CloseAfterFlush") },
+		closed:  func(c *Conn, cause error) { closed <- cause },
+	}
+	plainPeer, _ := plain(t, l, "tcp", h)
+	tlsPeer, _ := secure(t, l, versions[1], h)
+	for _, peer := range []net.Conn{plainPeer, tlsPeer} {
+		peer.Write([]byte("x"))
+		got, err := io.ReadAll(peer)
+		if err != nil || !bytes.Equal(got, big) {
+			t.Fatalf("%d bytes, %v", len(got), err)
+		}
+		if err := receive(t, closed, "Closed"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestWriteTimeout(t *testing.T) {
 	l := startGroup(t, Options{WriteTimeout: 30 * time.Millisecond}).Pick()
 	closed := make(chan error, 1)

@@ -11,6 +11,18 @@
 // append output, and at the end of the turn each touched connection is written
 // once.
 //
+// TLS runs on the loop too: one read brings ciphertext into a buffer that all
+// connections share, crypto/tls takes it from there over a [Transport] that never
+// blocks, and the records of a flush leave in one write. Between turns a quiet
+// connection holds nothing but its tls.Conn.
+//
+// Readiness is level-triggered and every list of things to do is taken from one by
+// one, so a turn can stop anywhere (a panic, a bound on what one connection may
+// have) and the next one finds the rest. Bytes that wait in user space, which the
+// poller can't know of, keep their connection on the ready list.
+//
+// Linux uses epoll; darwin and freebsd use kqueue.
+//
 // Invariant: a Conn, its Handler and its buffers are used by one goroutine only,
 // the one of the loop that adopted it.
 package loop
