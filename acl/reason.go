@@ -11,6 +11,7 @@ const (
 	// Admission.
 	AddressNotAllowed  // the listener's allow list does not hold the address
 	TooManyClients     // a connection limit
+	MemoryLimit        // limits.memory is used up
 	HandshakeFailed    // TLS handshake
 	HandshakeTimeout   // TLS handshake
 	NoCertificate      // TLS: one is required and none was shown
@@ -55,6 +56,7 @@ var reasonCodes = [reasonCount]string{
 	None:               "none",
 	AddressNotAllowed:  "address_not_allowed",
 	TooManyClients:     "too_many_clients",
+	MemoryLimit:        "memory_limit",
 	HandshakeFailed:    "handshake_failed",
 	HandshakeTimeout:   "handshake_timeout",
 	NoCertificate:      "no_certificate",

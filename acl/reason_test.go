@@ -8,7 +8,7 @@ import (
 // The list is closed: metrics and events rely on these very codes.
 func TestReasons_are_a_closed_list(t *testing.T) {
 	want := []string{
-		"address_not_allowed", "too_many_clients", "handshake_failed", "handshake_timeout",
+		"address_not_allowed", "too_many_clients", "memory_limit", "handshake_failed", "handshake_timeout",
 		"no_certificate", "unknown_ca", "expired_certificate", "certificate_not_yet_valid", "wrong_usage", "bad_certificate",
 		"unsupported_version", "no_shared_cipher", "not_tls", "cross_protocol",
 		"no_such_user", "user_disabled", "wrong_password", "method_not_allowed", "auth_throttled",

@@ -98,6 +98,11 @@ func (s *Server) admit(l *listener, nc net.Conn) {
 		}
 	}
 	p, reason := s.gate.enter(f.client, nc)
+	if reason == acl.None && s.overfull() {
+		s.gate.admitted(nc)
+		p.release()
+		reason = acl.MemoryLimit
+	}
 	if reason != acl.None {
 		s.turnAway(f, reason, nil)
 		if l.opts.TLS == nil {

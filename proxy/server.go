@@ -35,6 +35,7 @@ type Server struct {
 	closed    bool
 
 	gate     gate
+	kept     atomic.Int64   // memory of readers and slots, over all loops
 	accepts  sync.WaitGroup // accept loops and admissions
 	draining atomic.Bool
 	fatal    chan error

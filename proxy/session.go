@@ -66,6 +66,7 @@ type session struct {
 	authTimer loop.Timer
 	idleTimer loop.Timer
 
+	kept      int64    // what account last counted
 	held      [][]byte // a call that waits until every owed reply has arrived
 	waiting   bool     // a call's answer is being made elsewhere; not fed
 	paused    bool     // the socket is not read
@@ -114,6 +115,7 @@ func (s *session) feed(p []byte) {
 	s.reader.Feed(p)
 	s.drive()
 	s.reader.Release()
+	s.account()
 	if s.reader.Partial() && len(p) > 0 {
 		// The sender may hold back the rest until what it sent is acknowledged.
 		s.port.QuickAck()
@@ -272,7 +274,8 @@ func (s *session) Reply(tag uint64, p []byte, last bool) {
 	}
 	if !s.slots.owes(tag) {
 		// A reply for a call that was answered already: this stream and this
-		// session can't be trusted any more. The turn's edge ends both.
+		// session can't be trusted any more. The turn's edge ends the stream.
+		s.cutOff(audit.ClosePanic)
 		panic("proxy: a reply for a call that is owed none")
 	}
 	if tag != s.slots.first {
@@ -291,6 +294,10 @@ func (s *session) Reply(tag uint64, p []byte, last bool) {
 
 // Fail implements backend.Waiter: no reply will come.
 func (s *session) Fail(tag uint64, f backend.Failure) {
+	if f == backend.Broken {
+		s.cutOff(audit.ClosePanic)
+		return
+	}
 	if s.ended || !s.slots.owes(tag) {
 		return
 	}
@@ -350,10 +357,17 @@ func (s *session) pop() {
 
 // outputLimit ends a client that does not read what it asked for.
 func (s *session) outputLimit() {
-	if int64(s.port.Unsent()+s.slots.held) > s.w.limits.OutputBytes {
-		s.reason = audit.CloseOutputLimit
-		s.ended = true
-		s.port.Close()
+	unsent := s.port.Unsent()
+	if unsent < outputHighWater && s.slots.held == 0 {
+		return
+	}
+	if int64(unsent+s.slots.held) > s.w.limits.OutputBytes {
+		s.cutOff(audit.CloseOutputLimit)
+		return
+	}
+	s.account()
+	if s.w.srv.overfull() {
+		s.w.relieve()
 	}
 }
 

@@ -31,6 +31,7 @@ type worker struct {
 	loginLimits  resp.Limits // before login
 	readerLimits resp.Limits // after it
 	draining     bool
+	relieved     time.Time // the turn that last closed holders of memory
 }
 
 // now is the turn's clock.
@@ -119,6 +120,8 @@ func (w *worker) leave(s *session, cause error) {
 	}
 	s.prev, s.next = nil, nil
 	s.reader.Reset(w.loginLimits, w.loop.Buffers())
+	w.srv.kept.Add(-s.kept)
+	s.kept = 0
 	if s.reason == 0 {
 		s.reason = closeCause(cause)
 	}

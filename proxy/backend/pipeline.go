@@ -26,6 +26,9 @@ const (
 	// Lost: the call was sent, or may have been, and the connection ended
 	// before its reply was whole. Whether it ran is unknown.
 	Lost
+	// Broken: handing over the reply failed in a way that leaves the waiter's own
+	// state in doubt. It must end too.
+	Broken
 	// Overloaded: the queue in front of a connection still being dialled is full; not sent.
 	Overloaded
 )
@@ -77,7 +80,8 @@ type Pipeline struct {
 	framer resp.Framer
 	proto  int
 	fifo   fifo
-	early  []byte // calls accepted while dialling
+	served waiting // whose Reply is running; still set in drop if that panicked
+	early  []byte  // calls accepted while dialling
 	clock  func() time.Time
 	stats  *Stats
 }
@@ -165,7 +169,9 @@ func (p *Pipeline) receive(b []byte) error {
 				p.stats.Latency(time.Duration(now - head.at))
 			}
 		}
+		p.served = head
 		head.w.Reply(head.tag, b[:n], done)
+		p.served = waiting{}
 		if p.state != ready {
 			return nil // the waiter's fault ended the connection
 		}
@@ -183,6 +189,10 @@ func (p *Pipeline) drop(next state) {
 	}
 	connected := p.state == ready
 	p.state, p.link, p.early = next, nil, nil
+	if broken := p.served; broken.w != nil {
+		p.served = waiting{}
+		broken.w.Fail(broken.tag, Broken)
+	}
 	for p.fifo.len() > 0 {
 		head := p.fifo.head()
 		p.fifo.pop()

@@ -234,3 +234,32 @@ func TestNoInterleavingShiftsAReply(t *testing.T) {
 		}
 	}
 }
+
+// faulty is a waiter whose own code fails.
+type faulty struct{ failed Failure }
+
+func (f *faulty) Reply(uint64, []byte, bool) { panic("a fault in the waiter") }
+func (f *faulty) Fail(_ uint64, why Failure) { f.failed = why }
+
+func TestAPanickingWaiterIsToldThatItsStateIsInDoubt(t *testing.T) {
+	p, w, _ := newPipeline(2)
+	bad, good := &faulty{}, newClient()
+	p.Send(bad, 0, args("PING"))
+	p.Send(good, 0, args("PING"))
+	w.flush()
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Fatal("the panic did not reach the turn's edge")
+			}
+		}()
+		p.receive([]byte("+PONG\r\n+PONG\r\n"))
+	}()
+	p.drop(backoff) // the loop closes the connection
+	if bad.failed != Broken {
+		t.Errorf("the faulty waiter failed with %d", bad.failed)
+	}
+	if good.failed[0] != Lost || good.replies[0] != "" {
+		t.Errorf("the next one got %q and failure %d", good.replies[0], good.failed[0])
+	}
+}

@@ -4,9 +4,10 @@ import "math/bits"
 
 const (
 	minBuffer = 512      // smallest class
-	maxBuffer = 64 << 10 // largest class; bigger ones go back to the garbage collector
-	classes   = 8        // powers of two from minBuffer to maxBuffer
-	freeLimit = 4 << 20  // what a loop keeps for reuse
+	maxBuffer = 1 << 20  // largest class, a busy node connection in one turn; bigger ones go back to the garbage collector
+	classes   = 12       // powers of two from minBuffer to maxBuffer
+	largeHint = 64 << 10 // what a client's next buffer has at most from the start
+	freeLimit = 8 << 20  // what a loop keeps for reuse
 )
 
 // Buffers is a loop's free list of byte slices. It belongs to the loop's

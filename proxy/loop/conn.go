@@ -137,7 +137,7 @@ func (c *Conn) SetOut(b []byte) {
 		return
 	}
 	if len(b) == len(c.out) {
-		if len(b) == 0 && c.out != nil { // nothing was appended: an idle connection keeps no buffer
+		if len(b) == 0 && c.out != nil && !c.fragile { // nothing was appended: an idle client keeps no buffer
 			c.loop.buffers.Put(b)
 			c.out = nil
 		}

@@ -117,7 +117,7 @@ func (l *Loop) prepare(c *Conn) bool {
 	case len(c.queue) > 0:
 		c.unsent, c.unsentAt = c.shift()
 	case len(c.out) > 0:
-		c.hint = int32(min(len(c.out), maxBuffer))
+		c.expect(len(c.out))
 		c.unsent, c.unsentAt, c.out = c.out, 0, nil
 	default:
 		return false
@@ -153,10 +153,32 @@ func (l *Loop) write(c *Conn, shared bool) (int, error) {
 		return n, nil
 	}
 	if !shared {
-		l.buffers.Put(c.unsent)
+		l.reuse(c, c.unsent)
 	}
 	c.unsent, c.unsentAt = nil, 0
 	return n, nil
+}
+
+// reuse takes back a buffer that has been sent. A node connection keeps its own:
+// there are few of them, and each turn would otherwise grow a fresh one from small.
+func (l *Loop) reuse(c *Conn, b []byte) {
+	if c.fragile && c.out == nil && cap(b) <= maxBuffer && c.state == open {
+		c.out = b[:0]
+		return
+	}
+	l.buffers.Put(b)
+}
+
+// expect remembers how large the next buffer should be: what was sent now, or a
+// little less than the last time, so that one small turn does not make the next
+// one grow its buffer step by step. Only node connections, which are few, expect
+// large ones: many clients that once had a big reply must not each take one.
+func (c *Conn) expect(n int) {
+	most := largeHint
+	if c.fragile {
+		most = maxBuffer
+	}
+	c.hint = int32(min(max(n, int(c.hint)-int(c.hint)/8), most))
 }
 
 // seal encrypts waiting output into the loop's shared buffer, so that all its
@@ -166,10 +188,11 @@ func (l *Loop) seal(c *Conn) bool {
 	c.control = nil
 	l.sealing, l.sealedApp = c, 0
 	if len(c.queue) == 0 && len(c.out) > 0 && len(c.out) <= sealLimit {
-		c.hint = int32(min(len(c.out), maxBuffer))
-		l.encrypt(c, c.out)
-		l.buffers.Put(c.out)
+		c.expect(len(c.out))
+		sealed := c.out
 		c.out = nil
+		l.encrypt(c, sealed)
+		l.reuse(c, sealed)
 	} else {
 		c.enqueue(l)
 		for len(c.queue) > 0 && l.sealedApp < sealLimit {
