@@ -33,6 +33,7 @@ func TestScripts(t *testing.T) {
 			"redis":   startRedis,
 			"asks":    asks,
 			"holds":   holds,
+			"http":    askAdmin,
 			"port":    port,
 			"signals": signals,
 		},

@@ -181,12 +181,12 @@ func (d *daemon) run(ctx context.Context, signals <-chan os.Signal) error {
 			case syscall.SIGUSR1:
 				d.reopen()
 			default:
-				return d.end(signals, s.String())
+				return d.end(signals, s.String(), 1)
 			}
 		case <-d.drain:
-			return d.end(signals, "admin")
+			return d.end(signals, "admin", 0)
 		case <-ctx.Done():
-			return d.end(signals, "context")
+			return d.end(signals, "context", 0)
 		case err := <-d.server.Fatal():
 			return fmt.Errorf("the proxy can't go on: %w", err)
 		case err := <-d.adminErr:
@@ -206,8 +206,10 @@ func (d *daemon) reopen() {
 
 var errTwice = errors.New("a second signal cut the drain short")
 
-// end drains; another TERM or INT cuts it short.
-func (d *daemon) end(signals <-chan os.Signal, why string) error {
+// end drains; a second TERM or INT cuts it short. heard is how many there were:
+// none if the drain was asked for over HTTP, as a Kubernetes preStop hook does
+// before the first signal comes, which must not cut it then.
+func (d *daemon) end(signals <-chan os.Signal, why string, heard int) error {
 	d.log.Info("draining", zap.String("by", why))
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -225,9 +227,13 @@ func (d *daemon) end(signals <-chan os.Signal, why string) error {
 			d.log.Info("ended")
 			return nil
 		case s := <-signals:
-			if s == syscall.SIGTERM || s == syscall.SIGINT {
+			if s != syscall.SIGTERM && s != syscall.SIGINT {
+				continue
+			}
+			if heard++; heard > 1 {
 				cancel(errTwice)
 			}
+			d.log.Info("signal while draining", zap.String("signal", s.String()))
 		case err := <-d.server.Fatal():
 			cancel(err)
 		}

@@ -6,9 +6,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -122,6 +125,40 @@ func port(ts *testscript.TestScript, neg bool, args []string) {
 	_, number, err := net.SplitHostPort(ln.Addr().String())
 	ts.Check(err)
 	ts.Setenv(args[0], number)
+}
+
+// askAdmin is http SOCKET METHOD PATH STATUS speaks to the admin endpoints until they answer
+// with the status, and leaves the answer's body as standard output.
+func askAdmin(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: http SOCKET METHOD PATH STATUS")
+	}
+	socket := ts.MkAbs(args[0])
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+	}}
+	poll(ts, func() error {
+		request, err := http.NewRequest(args[1], "http://localhost"+args[2], nil)
+		if err != nil {
+			return err
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		if err == nil && strconv.Itoa(response.StatusCode) != args[3] {
+			err = fmt.Errorf("%s %s: %s: %s", args[1], args[2], response.Status, body)
+		}
+		if err == nil {
+			_, err = ts.Stdout().Write(body)
+		}
+		return err
+	})
 }
 
 // signals NAME sends a signal to the command in the background.

@@ -34,6 +34,11 @@ func (v value) address(listen bool) address {
 	if path, ok := strings.CutPrefix(t.Value, "unix:"); ok {
 		a = v.socket(strings.TrimPrefix(path, "//"))
 		a.shown = t.Value
+		if dir := filepath.Dir(a.text); a.network != "" && listen {
+			if err := folderExists(dir); err != nil {
+				v.fault("can't listen on %s: the folder %s: %s", quoted(t.Value), quoted(dir), reasonOf(err))
+			}
+		}
 		return a
 	}
 	host, port, err := net.SplitHostPort(t.Value)
