@@ -62,6 +62,7 @@ type session struct {
 	bytesOut  uint64
 	began     time.Time
 	active    time.Time
+	at        int64 // this turn's clock, Unix ns
 	fold      audit.Folder
 	authTimer loop.Timer
 	idleTimer loop.Timer
@@ -112,6 +113,7 @@ func (s *session) feed(p []byte) {
 		s.w.count.Received += uint64(len(p))
 		s.active = s.w.now()
 	}
+	s.at = s.w.now().UnixNano()
 	s.reader.Feed(p)
 	s.drive()
 	s.reader.Release()
@@ -250,8 +252,8 @@ func (s *session) forward(args [][]byte) {
 	if s.pipe == nil || s.pipe.Gone() {
 		s.pipe = s.w.pipeline(s.facts.backend, backend.Key{DB: s.db, Proto: s.proto})
 	}
-	tag := s.slots.push(wireSize(args), s.w.now().UnixNano())
-	if f := s.pipe.Send(s, tag, args); f != 0 {
+	tag := s.slots.push(wireSize(args), s.at)
+	if f := s.pipe.Send(s, tag, s.at, args); f != 0 {
 		s.Fail(tag, f)
 		return
 	}
@@ -268,25 +270,27 @@ func wireSize(args [][]byte) int {
 }
 
 // Reply implements backend.Waiter.
-func (s *session) Reply(tag uint64, p []byte, last bool) {
+func (s *session) Reply(tag uint64, n int, p []byte, last bool) {
 	if s.ended {
 		return // the client has left: its replies are swallowed
 	}
-	if !s.slots.owes(tag) {
+	if !s.slots.owes(tag, n) {
 		// A reply for a call that was answered already: this stream and this
 		// session can't be trusted any more. The turn's edge ends the stream.
 		s.cutOff(audit.ClosePanic)
 		panic("proxy: a reply for a call that is owed none")
 	}
 	if tag != s.slots.first {
-		s.slots.hold(tag, p, last)
+		s.slots.hold(tag, n, p, last)
 		s.outputLimit()
 		return
 	}
 	s.send(p)
 	s.cut = !last
 	if last {
-		s.pop()
+		for range n {
+			s.pop()
+		}
 		s.settle()
 	}
 	s.outputLimit()
@@ -298,7 +302,7 @@ func (s *session) Fail(tag uint64, f backend.Failure) {
 		s.cutOff(audit.ClosePanic)
 		return
 	}
-	if s.ended || !s.slots.owes(tag) {
+	if s.ended || !s.slots.owes(tag, 1) {
 		return
 	}
 	if tag == s.slots.first && s.cut {
@@ -306,7 +310,7 @@ func (s *session) Fail(tag uint64, f backend.Failure) {
 		s.end(audit.CloseBackendLost)
 		return
 	}
-	s.Reply(tag, failureText(f), true)
+	s.Reply(tag, 1, failureText(f), true)
 }
 
 // send appends to the client's output.
@@ -322,7 +326,7 @@ func (s *session) emit(p []byte) {
 		s.send(p)
 		return
 	}
-	s.slots.hold(s.slots.push(0, 0), p, true)
+	s.slots.hold(s.slots.push(0, 0), 1, p, true)
 }
 
 // settle lets out what had to wait for the head, and goes on if there is room again.
@@ -331,12 +335,13 @@ func (s *session) settle() {
 		buf, done := s.slots.next()
 		if len(buf) > 0 {
 			s.send(buf)
+			s.cut = true
 		}
 		if !done {
-			s.cut = len(buf) > 0
 			break
 		}
 		s.pop()
+		s.cut = false
 	}
 	if s.slots.len() == 0 {
 		s.slots.release()

@@ -44,16 +44,28 @@ func (q *slots) grow() {
 	q.ring = bigger
 }
 
-// owes reports whether a call with this tag still waits for (more of) its reply.
-func (q *slots) owes(tag uint64) bool {
-	return tag-q.first < q.n && !q.ring[tag&uint64(len(q.ring)-1)].done
+// owes reports whether the n calls from tag on still wait for (more of) their replies.
+func (q *slots) owes(tag uint64, n int) bool {
+	if tag-q.first >= q.n || uint64(n) > q.n-(tag-q.first) {
+		return false
+	}
+	for i := range uint64(n) {
+		if q.ring[(tag+i)&uint64(len(q.ring)-1)].done {
+			return false
+		}
+	}
+	return true
 }
 
-// hold keeps reply bytes for a call that is not the head.
-func (q *slots) hold(tag uint64, p []byte, last bool) {
+// hold keeps reply bytes for n calls from tag on, none of them the head: whole
+// replies, or with !last a piece of one. Whole ones leave together, so the first
+// slot may keep them for all.
+func (q *slots) hold(tag uint64, n int, p []byte, last bool) {
+	for i := range uint64(n) {
+		q.ring[(tag+i)&uint64(len(q.ring)-1)].done = last
+	}
 	s := &q.ring[tag&uint64(len(q.ring)-1)]
 	s.buf = append(s.buf, p...)
-	s.done = last
 	q.held += len(p)
 }
 

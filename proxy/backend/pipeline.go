@@ -10,9 +10,10 @@ import (
 // Waiter is owed replies. Its methods run on the loop of the Pipeline that
 // calls them, and must not call Send on it.
 type Waiter interface {
-	// Reply hands over the next bytes of the reply to the call sent with tag.
-	// p is valid until Reply returns; last is set on the final piece.
-	Reply(tag uint64, p []byte, last bool)
+	// Reply hands over bytes of replies, valid until it returns. With last, p
+	// ends the replies to the n calls sent with tag, tag+1, …, which are whole
+	// now. Without, p is a piece of the reply to the one call tag, and more comes.
+	Reply(tag uint64, n int, p []byte, last bool)
 	// Fail says that no (further) reply to the call will come.
 	Fail(tag uint64, f Failure)
 }
@@ -97,15 +98,15 @@ type Stats struct {
 	Latency  func(d time.Duration) // from Send to the last byte of the reply, by the turn's clock; nil: not observed
 }
 
-// Send queues one judged call. args are encoded at once and not kept. A Failure
-// other than zero means the call was not taken and the Waiter will hear nothing.
-func (p *Pipeline) Send(w Waiter, tag uint64, args [][]byte) Failure {
-	now := p.clock().UnixNano()
+// Send queues one judged call, made at the turn's time in Unix ns. args are
+// encoded at once and not kept. A Failure other than zero means the call was not
+// taken and the Waiter will hear nothing.
+func (p *Pipeline) Send(w Waiter, tag uint64, at int64, args [][]byte) Failure {
 	switch p.state {
 	case ready:
 		start := p.link.Appended()
 		p.link.SetOut(resp.AppendCommand(p.link.Out(), args))
-		p.fifo.push(waiting{w: w, tag: tag, start: start, at: now})
+		p.fifo.push(waiting{w: w, tag: tag, start: start, at: at})
 	case dialling:
 		if p.fifo.len() >= maxEarlyCalls || len(p.early) >= maxEarlyBytes {
 			p.stats.Failed++
@@ -113,7 +114,7 @@ func (p *Pipeline) Send(w Waiter, tag uint64, args [][]byte) Failure {
 		}
 		start := uint64(len(p.early))
 		p.early = resp.AppendCommand(p.early, args)
-		p.fifo.push(waiting{w: w, tag: tag, start: start, at: now})
+		p.fifo.push(waiting{w: w, tag: tag, start: start, at: at})
 	default:
 		p.stats.Failed++
 		return Unavailable
@@ -142,42 +143,82 @@ func (p *Pipeline) attach(l link) {
 	p.early = nil
 }
 
-// receive takes bytes from the node and hands each reply to whoever is first in
+// receive takes bytes from the node and hands the replies to whoever is first in
 // the queue. Its error means that the stream can no longer be trusted.
 func (p *Pipeline) receive(b []byte) error {
 	p.stats.BytesIn += uint64(len(b))
 	now := p.clock().UnixNano()
 	for len(b) > 0 {
-		n, done, err := p.framer.Next(b)
-		if err != nil {
-			return err
-		}
-		if n == 0 && !done {
-			return resp.ErrReply
-		}
-		if p.framer.Kind() == '>' {
-			return errPush
-		}
 		if p.fifo.len() == 0 {
-			return errSurplusReply
+			return p.surplus(b)
 		}
 		head := p.fifo.head()
-		if done {
-			p.fifo.pop()
-			p.stats.Replies++
-			if p.stats.Latency != nil {
-				p.stats.Latency(time.Duration(now - head.at))
-			}
+		n, end, tail, err := p.run(b, head, now)
+		if n > 0 {
+			p.hand(head, n, b[:end], true)
 		}
-		p.served = head
-		head.w.Reply(head.tag, b[:n], done)
-		p.served = waiting{}
-		if p.state != ready {
-			return nil // the waiter's fault ended the connection
+		if tail > 0 && p.state == ready {
+			p.hand(p.fifo.head(), 1, b[end:end+tail], false)
 		}
-		b = b[n:]
+		if err != nil || p.state != ready {
+			return err
+		}
+		b = b[end+tail:]
 	}
 	return nil
+}
+
+// hand gives replies to a waiter and remembers whom, in case it panics.
+func (p *Pipeline) hand(to waiting, n int, b []byte, last bool) {
+	p.served = to
+	to.w.Reply(to.tag, n, b, last)
+	p.served = waiting{}
+}
+
+// run measures how many replies at the start of b answer consecutive calls of
+// one waiter, so that a pipeline's replies are handed over together: n whole ones
+// in end bytes, then tail bytes of one that is unfinished, whose call is then
+// the first in the queue. With an error, what was measured before it is still good.
+func (p *Pipeline) run(b []byte, head waiting, now int64) (n, end, tail int, err error) {
+	next := head
+	for {
+		m, done, err := p.framer.Next(b[end:])
+		switch {
+		case err != nil:
+			return n, end, 0, err
+		case p.framer.Kind() == '>':
+			return n, end, 0, errPush
+		case m == 0:
+			return n, end, 0, resp.ErrReply
+		case !done:
+			return n, end, m, nil
+		}
+		end += m
+		n++
+		p.fifo.pop()
+		p.stats.Replies++
+		if p.stats.Latency != nil {
+			p.stats.Latency(time.Duration(now - next.at))
+		}
+		if end == len(b) || p.fifo.len() == 0 {
+			return n, end, 0, nil
+		}
+		next = p.fifo.head()
+		if next.w != head.w || next.tag != head.tag+uint64(n) {
+			return n, end, 0, nil
+		}
+	}
+}
+
+// surplus says what is wrong with bytes that nobody waits for.
+func (p *Pipeline) surplus(b []byte) error {
+	if _, _, err := p.framer.Next(b); err != nil {
+		return err
+	}
+	if p.framer.Kind() == '>' {
+		return errPush
+	}
+	return errSurplusReply
 }
 
 // drop ends the current connection's duties: every waiter hears that its call

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sallyport/sallyport/proxy/resp"
 )
 
 // wire is a link without a socket: what was appended counts as attempted when flush says so.
@@ -38,7 +40,21 @@ func newClient() *client {
 	return &client{replies: map[uint64]string{}, whole: map[uint64]bool{}, failed: map[uint64]Failure{}}
 }
 
-func (c *client) Reply(tag uint64, p []byte, last bool) {
+// Reply cuts what it is given into replies again.
+func (c *client) Reply(tag uint64, n int, p []byte, last bool) {
+	for ; n > 1; n-- {
+		var f resp.Framer
+		f.Reset(3)
+		before := len(c.replies[tag])
+		m, done, err := f.Next(append([]byte(c.replies[tag]), p...))
+		if !last || !done || err != nil {
+			panic("a reply that should be whole is not")
+		}
+		c.replies[tag] += string(p[:m-before])
+		c.whole[tag] = true
+		p = p[m-before:]
+		tag++
+	}
 	c.replies[tag] += string(p)
 	c.whole[tag] = last
 }
@@ -64,9 +80,9 @@ func args(words ...string) [][]byte {
 func TestRepliesReachTheirWaitersInOrder(t *testing.T) {
 	p, w, _ := newPipeline(2)
 	a, b := newClient(), newClient()
-	p.Send(a, 7, args("GET", "a"))
-	p.Send(b, 1, args("GET", "b"))
-	p.Send(a, 8, args("GET", "c"))
+	p.Send(a, 7, 1e9, args("GET", "a"))
+	p.Send(b, 1, 1e9, args("GET", "b"))
+	p.Send(a, 8, 1e9, args("GET", "c"))
 	if got, want := string(w.out), "*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\nb\r\n*2\r\n$3\r\nGET\r\n$1\r\nc\r\n"; got != want {
 		t.Fatalf("sent %q, want %q", got, want)
 	}
@@ -102,7 +118,7 @@ func TestAStreamThatCannotBeTrustedIsDead(t *testing.T) {
 			p, _, _ := newPipeline(c.proto)
 			cl := newClient()
 			for i := range c.calls {
-				p.Send(cl, uint64(i), args("PING"))
+				p.Send(cl, uint64(i), 1e9, args("PING"))
 			}
 			if err := p.receive([]byte(c.bytes)); err == nil {
 				t.Fatal("the stream was believed")
@@ -114,10 +130,10 @@ func TestAStreamThatCannotBeTrustedIsDead(t *testing.T) {
 func TestAfterALossUnsentCallsAreUnavailableAndSentOnesLost(t *testing.T) {
 	p, w, st := newPipeline(2)
 	cl := newClient()
-	p.Send(cl, 0, args("INCR", "a"))
-	p.Send(cl, 1, args("INCR", "b"))
+	p.Send(cl, 0, 1e9, args("INCR", "a"))
+	p.Send(cl, 1, 1e9, args("INCR", "b"))
 	w.flush()
-	p.Send(cl, 2, args("INCR", "c"))
+	p.Send(cl, 2, 1e9, args("INCR", "c"))
 	if err := p.receive([]byte(":1\r\n$5\r\nab")); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +144,7 @@ func TestAfterALossUnsentCallsAreUnavailableAndSentOnesLost(t *testing.T) {
 	if cl.failed[1] != Lost || cl.failed[2] != Unavailable {
 		t.Fatalf("call 1 failed with %v, call 2 with %v", cl.failed[1], cl.failed[2])
 	}
-	if f := p.Send(cl, 3, args("PING")); f != Unavailable {
+	if f := p.Send(cl, 3, 1e9, args("PING")); f != Unavailable {
 		t.Fatalf("a call while down: %v", f)
 	}
 	if st.Failed != 3 {
@@ -143,7 +159,7 @@ func TestCallsQueueBoundedWhileDialling(t *testing.T) {
 	big := strings.Repeat("x", 1<<20)
 	var refused int
 	for i := range 20 {
-		if p.Send(cl, uint64(i), args("SET", "k", big)) == Overloaded {
+		if p.Send(cl, uint64(i), 1e9, args("SET", "k", big)) == Overloaded {
 			refused++
 		}
 	}
@@ -163,7 +179,7 @@ func TestCallsQueueBoundedWhileDialling(t *testing.T) {
 func TestCallsQueuedBeforeAFailedDialWereNotSent(t *testing.T) {
 	p := &Pipeline{proto: 2, stats: &Stats{}, state: dialling, clock: time.Now}
 	cl := newClient()
-	p.Send(cl, 0, args("PING"))
+	p.Send(cl, 0, 1e9, args("PING"))
 	p.drop(backoff)
 	if cl.failed[0] != Unavailable {
 		t.Fatalf("failed with %v", cl.failed[0])
@@ -190,7 +206,7 @@ func TestNoInterleavingShiftsAReply(t *testing.T) {
 				if r.IntN(4) == 0 {
 					reply = "*2\r\n" + reply + reply
 				}
-				if p.Send(clients[who], tag, args("GET", "k")) == 0 {
+				if p.Send(clients[who], tag, 1e9, args("GET", "k")) == 0 {
 					want[who][tag] = reply
 					stream = append(stream, reply...)
 					owed++
@@ -238,14 +254,14 @@ func TestNoInterleavingShiftsAReply(t *testing.T) {
 // faulty is a waiter whose own code fails.
 type faulty struct{ failed Failure }
 
-func (f *faulty) Reply(uint64, []byte, bool) { panic("a fault in the waiter") }
-func (f *faulty) Fail(_ uint64, why Failure) { f.failed = why }
+func (f *faulty) Reply(uint64, int, []byte, bool) { panic("a fault in the waiter") }
+func (f *faulty) Fail(_ uint64, why Failure)      { f.failed = why }
 
 func TestAPanickingWaiterIsToldThatItsStateIsInDoubt(t *testing.T) {
 	p, w, _ := newPipeline(2)
 	bad, good := &faulty{}, newClient()
-	p.Send(bad, 0, args("PING"))
-	p.Send(good, 0, args("PING"))
+	p.Send(bad, 0, 1e9, args("PING"))
+	p.Send(good, 0, 1e9, args("PING"))
 	w.flush()
 	func() {
 		defer func() {
