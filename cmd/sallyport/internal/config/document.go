@@ -57,6 +57,7 @@ func (r *reader) open(name string, at acl.Origin, path string) *document {
 		r.fault(at, path, "can't read %s: %s", quoted(name), reasonOf(err))
 		return doc
 	}
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	doc.text = text
 	doc.rows = strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
 	r.files = append(r.files, name)
@@ -71,6 +72,14 @@ func (r *reader) parse(doc *document) {
 		line := 1 + bytes.Count(doc.text[:i], []byte("\n"))
 		r.fault(acl.Origin{File: doc.name, Line: line, Column: 1}, "", "not UTF-8 text")
 		return
+	}
+	// YAML takes these for line ends, editors and log readers do not: what stands
+	// behind one would be read and not be seen, and every later place be wrong.
+	for i, row := range doc.rows {
+		if at := strings.IndexAny(row, "\r\u0085\u2028\u2029"); at >= 0 {
+			r.fault(acl.Origin{File: doc.name, Line: i + 1, Column: at + 1}, "", "a line end that is neither LF nor CRLF")
+			return
+		}
 	}
 	loader, err := yaml.NewLoader(bytes.NewReader(doc.text))
 	if err != nil {

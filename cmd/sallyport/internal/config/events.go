@@ -44,7 +44,7 @@ func (r *reader) sinks(v value) []Sink {
 func (r *reader) sink(s *section) Sink {
 	kind, path, mode := s.required("sink"), s.get("path"), s.get("mode")
 	s.close("format", "on_full", "keys", "chain_key_file", "address", "facility")
-	out := Sink{Kind: kind.nonempty().Value, Mode: 0o640}
+	out := Sink{Kind: kind.nonempty().Value}
 	switch out.Kind {
 	case "":
 	case "stdout", "stderr":

@@ -5,8 +5,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
+	"github.com/sallyport/sallyport/acl"
 	yaml "go.yaml.in/yaml/v4"
 )
 
@@ -44,7 +46,7 @@ func clip(line string) string {
 		switch {
 		case c == '\t':
 			return ' '
-		case c < ' ' || c == 0x7f || c == '\u2028' || c == '\u2029' || 0x80 <= c && c < 0xa0:
+		case !unicode.IsPrint(c):
 			return '?'
 		}
 		return c
@@ -111,7 +113,7 @@ func maskLines(doc *document) []string {
 		lines[i] = maskWords(lines[i])
 	}
 	if doc.root != nil {
-		maskNodes(lines, doc.root)
+		maskNodes(doc, lines, doc.root)
 	}
 	return lines
 }
@@ -125,43 +127,65 @@ func blank(line string, indent int) string {
 
 // maskNodes hides the secrets whose shape the text alone does not betray: values
 // of secret keys on lines of their own, wherever YAML lets them stand.
-func maskNodes(lines []string, n *yaml.Node) {
+func maskNodes(doc *document, lines []string, n *yaml.Node) {
 	if n.Kind != yaml.MappingNode {
 		for _, c := range n.Content {
-			maskNodes(lines, c)
+			maskNodes(doc, lines, c)
 		}
 		return
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		if key.Kind == yaml.ScalarNode && secretKey(key.Value) {
-			hideScalars(lines, value, key.Line)
+			hideScalars(doc, lines, value, key.Line)
 			continue
 		}
-		maskNodes(lines, value)
+		maskNodes(doc, lines, value)
 	}
 }
 
-func hideScalars(lines []string, n *yaml.Node, keyLine int) {
+func hideScalars(doc *document, lines []string, n *yaml.Node, keyLine int) {
 	for _, c := range n.Content {
-		hideScalars(lines, c, keyLine)
+		hideScalars(doc, lines, c, keyLine)
 	}
 	if n.Kind != yaml.ScalarNode || n.Line < 1 || n.Line > len(lines) {
 		return
 	}
+	at := doc.origin(n)
 	if n.Line != keyLine {
-		runes := []rune(lines[n.Line-1])
-		lines[n.Line-1] = string(runes[:min(n.Column-1, len(runes))]) + mask
+		row := doc.line(n.Line)
+		lines[n.Line-1] = row[:min(at.Column-1, len(row))] + mask
 	}
-	if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) == 0 {
-		return
+	// A quoted scalar may go on at any indentation, up to its closing quote.
+	for i := n.Line; i < n.Line+doc.linesOf(n, at); i++ {
+		lines[i] = mask
 	}
-	// A quoted scalar may go on at any indentation: hide until the tree says
-	// that something else begins. The caller's lines no longer hold the closing
-	// quote, but a value has at least as many lines as it has line ends.
-	for i := range strings.Count(n.Value, "\n") + strings.Count(n.Value, " ") {
-		if at := n.Line + i; at < len(lines) && !keyColon.MatchString(lines[at]) {
-			lines[at] = mask
+}
+
+// linesOf is how many more lines a quoted scalar takes after its first.
+func (d *document) linesOf(n *yaml.Node, at acl.Origin) int {
+	var quote byte
+	switch {
+	case n.Style&yaml.DoubleQuotedStyle != 0:
+		quote = '"'
+	case n.Style&yaml.SingleQuotedStyle != 0:
+		quote = '\''
+	default:
+		return 0
+	}
+	more := 0
+	text := strings.Join(d.rows[at.Line-1:], "\n")
+	for text = text[min(at.Column, len(text)):]; text != ""; text = text[1:] {
+		switch {
+		case text[0] == '\n':
+			more++
+		case text[0] == '\\' && quote == '"' && len(text) > 1 && text[1] != '\n':
+			text = text[1:]
+		case text[0] == quote && quote == '\'' && strings.HasPrefix(text, "''"):
+			text = text[1:]
+		case text[0] == quote:
+			return more
 		}
 	}
+	return more
 }

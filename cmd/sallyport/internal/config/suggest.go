@@ -1,6 +1,9 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // DidYouMean is a hint with the known word nearest to what was written, or
 // nothing if none is near.
@@ -22,7 +25,7 @@ func DidYouMean(written string, known []string) string {
 func distance(a, b string) int {
 	const longest = 64
 	if len(a) > longest || len(b) > longest {
-		return longest
+		return math.MaxInt
 	}
 	var before, last, row [longest + 1]int
 	for j := range len(b) + 1 {
