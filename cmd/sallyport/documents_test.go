@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -177,16 +178,7 @@ func TestReadmeQuickstart(t *testing.T) {
 
 	dir := t.TempDir()
 	copyExample(t, filepath.Join(dir, exampleFolder), ports)
-	binary, err := exec.LookPath("sallyport")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(binary, filepath.Join(dir, "bin", "sallyport")); err != nil {
-		t.Fatal(err)
-	}
+	linkBinary(t, dir)
 	start, built := strings.CutPrefix(shell[0], "make build\n")
 	if !built {
 		t.Fatal("the quickstart does not begin with make build")
@@ -215,6 +207,66 @@ func TestReadmeQuickstart(t *testing.T) {
 	}
 	if got, want := masked(printed), masked(shown[0]); got != want {
 		t.Errorf("the quickstart prints\n%s\nREADME says\n%s", got, want)
+	}
+}
+
+// What README says explain says, and what it shows of the demo's tour.
+func TestReadmeShowsWhatIsPrinted(t *testing.T) {
+	readme := readText(t, "README.md")
+	t.Run("explain", func(t *testing.T) {
+		shell, shown := fencesOf(readme, "sh"), fencesOf(readme, "text")
+		ask := slices.IndexFunc(shell, func(block string) bool { return strings.Contains(block, "sallyport explain ") })
+		answer := slices.IndexFunc(shown, func(block string) bool { return strings.HasPrefix(block, "refused: ") })
+		if ask < 0 || answer < 0 {
+			t.Fatal("README neither asks explain nor shows its answer")
+		}
+		dir := t.TempDir()
+		copyExample(t, filepath.Join(dir, "bin", "try"), strings.NewReplacer())
+		if _, err := tlsutil.WriteDevDir(filepath.Join(dir, "bin", "try", "tls"), tlsutil.DevOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("APP_HASH", "#"+acl.HashPassword([]byte("for this test only")))
+		linkBinary(t, dir)
+		got, err := shellIn(t.Context(), dir, shell[ask]).CombinedOutput()
+		var failed *exec.ExitError
+		if !errors.As(err, &failed) || failed.ExitCode() != exitFailure {
+			t.Errorf("it ended with %v, and a refusal is %d", err, exitFailure)
+		}
+		if want := "bin/try/sallyport.yaml: ok\n" + shown[answer]; string(got) != want {
+			t.Errorf("it prints\n%s\nREADME says\n%s", got, want)
+		}
+	})
+	t.Run("demo", func(t *testing.T) {
+		demo := exec.CommandContext(t.Context(), "go", "run", "./cmd/sallyport-demo", "--once", "--address", "127.0.0.1:0")
+		demo.Dir = projectRoot
+		printed, err := demo.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v:\n%s", err, printed)
+		}
+		shown := fencesOf(readme, "text")[0]
+		if strings.Count(shown, "\n") < 3 {
+			t.Fatalf("README shows hardly anything of the tour: %q", shown)
+		}
+		for line := range strings.Lines(shown) {
+			if !strings.Contains(string(printed), "\n"+line) {
+				t.Errorf("the tour does not print %q:\n%s", line, printed)
+			}
+		}
+	})
+}
+
+// linkBinary puts the command where make build puts it.
+func linkBinary(t *testing.T, dir string) {
+	t.Helper()
+	binary, err := exec.LookPath("sallyport")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(binary, filepath.Join(dir, "bin", "sallyport")); err != nil {
+		t.Fatal(err)
 	}
 }
 
