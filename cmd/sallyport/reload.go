@@ -20,7 +20,7 @@ func (d *daemon) reload(by audit.Method) error {
 	err := d.replace(cfg, problems)
 	event := audit.Event{Time: time.Now(), Kind: audit.Reload, Method: by, Status: audit.OK, Duration: time.Since(began)}
 	if err != nil {
-		event.Status = audit.Failed
+		event.Status, event.Rule = audit.Failed, err.Error()
 		if faults := problems.Faults(); len(faults) > 0 {
 			event.Rule = faults[0].String()
 		}

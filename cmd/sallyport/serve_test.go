@@ -35,16 +35,14 @@ func startRedis(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // asks ADDRESS WANT COMMAND ARG… [; COMMAND ARG…] speaks to a proxy over one
-// connection until the last reply is WANT, and a listener that is not there yet
-// may come. With ! before it, nobody must answer at the address any more.
-// ADDRESS is a socket's path, or tls:FOLDER:CLIENT@host:port.
+// connection until the last reply begins with WANT; a listener that is not there
+// yet may come. "! asks ADDRESS" waits until nobody answers there any more, or
+// not to this client. ADDRESS is a socket's path, or tls:FOLDER:CLIENT@host:port.
 func asks(ts *testscript.TestScript, neg bool, args []string) {
 	if neg && len(args) == 1 {
 		poll(ts, func() error {
-			c, err := net.Dial("unix", ts.MkAbs(args[0]))
-			if err == nil {
-				c.Close()
-				return fmt.Errorf("%s still answers", args[0])
+			if got, err := converse(ts, args[0], []string{"PING"}); err == nil {
+				return fmt.Errorf("%s still answers: %s", args[0], got)
 			}
 			return nil
 		})

@@ -36,7 +36,7 @@ func (v value) address(listen bool) address {
 		a.shown = t.Value
 		if dir := filepath.Dir(a.text); a.network != "" && listen {
 			if err := folderExists(dir); err != nil {
-				v.fault("can't listen on %s: the folder %s: %s", quoted(t.Value), quoted(dir), reasonOf(err))
+				v.fault("can't listen on %s: its folder: %s", quoted(t.Value), reasonOf(err))
 			}
 		}
 		return a
@@ -63,13 +63,13 @@ func (v value) address(listen bool) address {
 	n, err := strconv.ParseUint(port, 10, 16)
 	switch {
 	case err != nil || !isDigits(port):
-		v.faultHint("a number from 1 to 65535", "%s is not a port", quoted(port))
+		v.faultHint("a number from 1 to 65535", "%s has no port that is a number", quoted(t.Value))
 	case n == 0 && !listen:
 		v.fault("a node can't have port 0")
 	case host == "" && !listen:
 		v.faultHint("did you mean "+quoted("127.0.0.1:"+port)+"?", "%s has no host", quoted(t.Value))
 	case host != "" && !isIP(host) && !isHostName(host):
-		v.faultHint("an IP address or a host name", "%s is not a host", quoted(host))
+		v.faultHint("an IP address or a host name, then the port", "%s does not begin with a host", quoted(t.Value))
 	default:
 		return address{network: "tcp", text: t.Value, shown: t.Value, host: host, port: int(n), at: v.at}
 	}

@@ -30,6 +30,7 @@ type reader struct {
 	table    *command.Table
 	files    []string             // in the order they were read
 	docs     map[string]*document // by displayed name
+	expanded map[string]string    // variables that were asked for, by name
 	problems Problems
 }
 
@@ -181,6 +182,10 @@ func (r *reader) finish() Problems {
 	masked := make(map[string][]string, len(r.docs))
 	for i := range ps {
 		doc := r.docs[ps[i].At.File]
+		if doc != nil {
+			row := doc.line(ps[i].At.Line)
+			ps[i].What, ps[i].Hint = r.unexpand(ps[i].What, row), r.unexpand(ps[i].Hint, row)
+		}
 		if doc == nil || ps[i].At.Line == 0 {
 			continue
 		}

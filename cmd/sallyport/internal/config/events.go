@@ -79,7 +79,7 @@ func (r *reader) fileSink(s *section, out *Sink, path, mode value) {
 	}
 	out.Path = path.doc.path(t.Value)
 	if err := folderExists(filepath.Dir(out.Path)); err != nil {
-		path.fault("can't write %s: the folder %s: %s", quoted(t.Value), quoted(filepath.Dir(t.Value)), reasonOf(err))
+		path.fault("can't write %s: its folder: %s", quoted(t.Value), reasonOf(err))
 	}
 }
 

@@ -57,5 +57,26 @@ func (r *reader) variable(word string) (got, hint string, err error) {
 	case !ok:
 		return "", fmt.Sprintf("set it, or write ${%s:-default}", name), fmt.Errorf("the environment variable %s is not set", name)
 	}
+	if got != "" {
+		r.expanded[name] = got
+	}
 	return got, "", nil
+}
+
+// unexpand puts the names of variables back where a message repeats their
+// values: a variable in the wrong place may well hold a password. row is the
+// line the message is about. A short value is put back only there, as it may
+// stand for itself elsewhere.
+func (r *reader) unexpand(message, row string) string {
+	const telling = 8
+	for name, value := range r.expanded {
+		word := "${" + name + "}"
+		if len(value) < telling && !strings.Contains(row, "${"+name) {
+			continue
+		}
+		escaped := quoted(value)
+		message = strings.ReplaceAll(message, escaped[1:len(escaped)-1], word)
+		message = strings.ReplaceAll(message, value, word)
+	}
+	return message
 }

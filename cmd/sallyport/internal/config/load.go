@@ -46,7 +46,7 @@ func machineIsHere() surroundings {
 }
 
 func load(path string, here surroundings) (*Config, Problems) {
-	r := &reader{env: here.env, machine: here.machine, now: here.now(), table: command.Newest(), docs: make(map[string]*document)}
+	r := &reader{env: here.env, machine: here.machine, now: here.now(), table: command.Newest(), docs: make(map[string]*document), expanded: make(map[string]string)}
 	doc := r.open(path, acl.Origin{}, "")
 	if doc.root == nil {
 		return nil, r.finish()

@@ -148,7 +148,10 @@ func (v value) rules() text {
 		return t
 	}
 	if t.expanded {
-		v.checkInjected(t.written)
+		if v.injected(t.written) {
+			v.fault("a variable's value inside a word of the rules holds a space or a quote")
+			t.Value = ""
+		}
 		return t
 	}
 	if laid, at, ok := v.asLaidOut(); ok {
@@ -233,20 +236,19 @@ func upTo(row, word string) string {
 	return row
 }
 
-// checkInjected refuses a variable that stands inside a word (>${PASSWORD}) and
-// whose value would end the word: it would bring in rules nobody wrote. A
+// injected tells whether a variable that stands inside a word (>${PASSWORD}) has
+// a value that would end the word: it would bring in rules nobody wrote. A
 // variable that stands alone may hold several rules.
-func (v value) checkInjected(written string) {
+func (v value) injected(written string) bool {
+	quiet := v
+	quiet.r = &reader{env: v.r.env, expanded: make(map[string]string)} // what expand finds is recorded already
 	for word := range strings.FieldsSeq(written) {
 		if !strings.Contains(word, "${") || strings.HasPrefix(word, "${") && strings.IndexByte(word, '}') == len(word)-1 {
 			continue
 		}
-		quiet := v
-		quiet.r = &reader{env: v.r.env} // what expand finds is recorded already
-		value, _ := quiet.expand(word)
-		if strings.ContainsAny(value, " \t\r\n\v\f\"'\\") {
-			v.fault("a variable's value inside a word of the rules holds a space or a quote")
-			return
+		if value, _ := quiet.expand(word); strings.ContainsAny(value, " \t\r\n\v\f\"'\\") {
+			return true
 		}
 	}
+	return false
 }
