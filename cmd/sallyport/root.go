@@ -45,7 +45,7 @@ or a bad configuration, 3 findings under check --strict.`,
 
 // configFlag adds --config, which names the one file everything starts from.
 func configFlag(cmd *cobra.Command, path *string) {
-	cmd.Flags().StringVarP(path, "config", "c", "", "the configuration, `sallyport.yaml` (required)")
+	cmd.Flags().StringVarP(path, "config", "c", "", "the configuration `FILE` (required)")
 	// Both can only fail for a flag that does not exist.
 	_ = cmd.MarkFlagRequired("config")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")

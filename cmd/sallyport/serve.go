@@ -32,8 +32,9 @@ security events go to the sinks that the configuration names.
 Signals: TERM and INT drain (no longer ready, no new clients, replies that are
 owed are delivered) and end; a second one ends at once. HUP reloads
 configuration, policy and certificates, all or nothing: a file with a fault
-changes nothing, and the log says what is wrong and where. USR1 opens the event
-files anew, for log rotation.
+changes nothing, and the log says what is wrong and where; addresses, limits and
+sinks belong to the start, and a reload that would change them is refused. USR1
+opens the event files anew, for log rotation.
 
 Secrets come from files or the environment, never from the command line.`,
 		Example: `  sallyport serve --config /etc/sallyport/sallyport.yaml
