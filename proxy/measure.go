@@ -92,12 +92,12 @@ type latency struct {
 	n uint64
 }
 
-func (l *latency) add(d time.Duration, h *metrics.Histogram) {
+func (l *latency) add(d time.Duration, n uint64, h *metrics.Histogram) {
 	if d != l.d {
 		l.flush(h)
 		l.d = d
 	}
-	l.n++
+	l.n += n
 }
 
 func (l *latency) flush(h *metrics.Histogram) {
@@ -107,8 +107,13 @@ func (l *latency) flush(h *metrics.Histogram) {
 	}
 }
 
-func (w *worker) commandLatency(d time.Duration) { w.whole.add(d, &w.count.CommandSeconds) }
-func (w *worker) backendLatency(d time.Duration) { w.behind.add(d, &w.count.BackendSeconds) }
+func (w *worker) commandLatency(d time.Duration, n uint64) {
+	w.whole.add(d, n, &w.count.CommandSeconds)
+}
+
+func (w *worker) backendLatency(d time.Duration, n uint64) {
+	w.behind.add(d, n, &w.count.BackendSeconds)
+}
 
 // turnedAway counts a connection that got no session.
 func (s *Server) turnedAway(listener int, reason acl.Reason) {

@@ -74,7 +74,7 @@ type session struct {
 	eof       bool     // the client has said all it will say
 	finishing bool     // nothing new is read; closes when owed replies have left
 	ended     bool     // the connection is closing, nothing more goes out
-	cut       bool     // the head's reply has begun to leave
+	full      bool     // more output waits than a client that is read may have
 	reason    audit.CloseReason
 
 	prev, next *session // the worker's list
@@ -114,6 +114,7 @@ func (s *session) feed(p []byte) {
 		s.active = s.w.now()
 	}
 	s.at = s.w.now().UnixNano()
+	s.full = s.port.Unsent() >= outputHighWater
 	s.reader.Feed(p)
 	s.drive()
 	s.reader.Release()
@@ -162,7 +163,7 @@ func (s *session) fed() bool {
 
 // roomy reports whether the session is within its window.
 func (s *session) roomy() bool {
-	return s.slots.len() < maxInFlight && s.slots.owed < maxInFlightBytes && s.port.Unsent() < outputHighWater
+	return s.slots.len() < maxInFlight && s.slots.owed < maxInFlightBytes && !s.full
 }
 
 // backpressure stops reading a client that has to wait, and sees to it that it
@@ -192,6 +193,7 @@ func (s *session) resume() {
 	if s.finishing || s.ended {
 		return
 	}
+	s.full = s.port.Unsent() >= outputHighWater
 	if !s.fed() {
 		if s.paused {
 			s.retry()
@@ -252,7 +254,7 @@ func (s *session) forward(args [][]byte) {
 	if s.pipe == nil || s.pipe.Gone() {
 		s.pipe = s.w.pipeline(s.facts.backend, backend.Key{DB: s.db, Proto: s.proto})
 	}
-	tag := s.slots.push(wireSize(args), s.at)
+	tag := s.slots.push(s.pipe, wireSize(args), s.at)
 	if f := s.pipe.Send(s, tag, s.at, args); f != 0 {
 		s.Fail(tag, f)
 		return
@@ -274,23 +276,22 @@ func (s *session) Reply(tag uint64, n int, p []byte, last bool) {
 	if s.ended {
 		return // the client has left: its replies are swallowed
 	}
-	if !s.slots.owes(tag, n) {
-		// A reply for a call that was answered already: this stream and this
-		// session can't be trusted any more. The turn's edge ends the stream.
+	r, head := s.slots.find(tag, n)
+	if r == nil {
+		// A reply out of turn: this stream and this session can't be trusted any
+		// more. The turn's edge ends the stream.
 		s.cutOff(audit.ClosePanic)
 		panic("proxy: a reply for a call that is owed none")
 	}
-	if tag != s.slots.first {
-		s.slots.hold(tag, n, p, last)
+	if !head {
+		s.slots.hold(r, n, p, last)
 		s.outputLimit()
 		return
 	}
 	s.send(p)
-	s.cut = !last
+	r.take(n, last)
 	if last {
-		for range n {
-			s.pop()
-		}
+		s.slots.left(n)
 		s.settle()
 	}
 	s.outputLimit()
@@ -302,11 +303,11 @@ func (s *session) Fail(tag uint64, f backend.Failure) {
 		s.cutOff(audit.ClosePanic)
 		return
 	}
-	if s.ended || !s.slots.owes(tag, 1) {
+	if s.ended {
 		return
 	}
-	if tag == s.slots.first && s.cut {
-		// Half a reply is out. Nothing can be said any more but goodbye.
+	if r, _ := s.slots.find(tag, 1); r == nil || r.part {
+		// Half a reply is out, or about to leave. Nothing can be said any more but goodbye.
 		s.end(audit.CloseBackendLost)
 		return
 	}
@@ -324,26 +325,31 @@ func (s *session) send(p []byte) {
 func (s *session) emit(p []byte) {
 	if s.slots.len() == 0 {
 		s.send(p)
+		s.full = s.port.Unsent() >= outputHighWater
 		return
 	}
-	s.slots.hold(s.slots.push(0, 0), 1, p, true)
+	s.slots.literal(p)
 }
 
-// settle lets out what had to wait for the head, and goes on if there is room again.
+// settle ends runs that are over, lets out what had to wait for them, and goes
+// on if there is room again.
 func (s *session) settle() {
-	for s.slots.len() > 0 {
-		buf, done := s.slots.next()
-		if len(buf) > 0 {
-			s.send(buf)
-			s.cut = true
+	for s.slots.n > 0 {
+		r := s.slots.at(0)
+		if len(r.buf) > 0 {
+			s.slots.held -= len(r.buf)
+			s.send(r.buf)
+			r.buf = nil
 		}
-		if !done {
+		if r.got < r.n {
 			break
 		}
-		s.pop()
-		s.cut = false
+		if r.via != nil {
+			s.w.commandLatency(time.Duration(s.w.now().UnixNano()-r.at), uint64(r.n))
+		}
+		s.slots.pop()
 	}
-	if s.slots.len() == 0 {
+	if s.slots.n == 0 {
 		s.slots.release()
 		if s.finishing {
 			s.end(s.reason)
@@ -351,13 +357,6 @@ func (s *session) settle() {
 		}
 	}
 	s.resume()
-}
-
-// pop ends the head of the queue and counts how long its reply took.
-func (s *session) pop() {
-	if at := s.slots.pop(); at != 0 {
-		s.w.commandLatency(time.Duration(s.w.now().UnixNano() - at))
-	}
 }
 
 // outputLimit ends a client that does not read what it asked for.

@@ -1,96 +1,129 @@
 package proxy
 
-// slots keeps a session's replies in the order of its calls. Each call takes
-// one slot; a slot is done when its whole reply is known. The head's bytes go
-// straight out, the others wait in their slot.
-//
-// A tag is the running number of a call within its session and never repeats.
+import "github.com/sallyport/sallyport/proxy/backend"
+
+// slots keeps a session's replies in the order of its calls. Each call takes a
+// slot and gets a tag, its running number within the session, which never
+// repeats. Consecutive calls that went the same way in the same turn share one
+// run, since their replies come back in order: a pipeline of a thousand calls
+// costs no more memory than one call. The head run's bytes go straight out, the
+// others' wait in their run.
 type slots struct {
-	ring  []slot // length a power of two
-	first uint64 // tag of the head
-	n     uint64
-	held  int // bytes of replies waiting behind the head
-	owed  int // bytes of requests whose reply is owed
+	ring  []run // length a power of two
+	first uint  // of the head run
+	n     uint  // runs
+	tag   uint64
+	next  uint64 // tag of the next call
+	held  int    // bytes of replies waiting behind the head
+	owed  int    // bytes of requests whose run is not over
 }
 
-type slot struct {
-	buf  []byte
-	at   int64 // when the call was sent, Unix ns by the turn's clock; 0: answered here
-	size int32 // bytes of the request
-	done bool
+// run is one or more consecutive calls.
+type run struct {
+	via  *backend.Pipeline // nil: answered here
+	at   int64             // when they were made: the turn's clock, Unix ns
+	size int               // bytes of the requests
+	n    int32             // calls
+	got  int32             // of these, calls whose reply is whole
+	part bool              // a piece of the reply after those is here, or already out
+	buf  []byte            // replies that wait for the ones before
 }
 
-func (q *slots) len() int { return int(q.n) }
+// len is the number of calls whose replies have not all left.
+func (q *slots) len() int { return int(q.next - q.tag) }
 
-// push takes the next slot for a request of size bytes made at a time, and
-// gives its tag.
-func (q *slots) push(size int, at int64) uint64 {
-	if q.n == uint64(len(q.ring)) {
-		q.grow()
+func (q *slots) at(i uint) *run { return &q.ring[(q.first+i)&uint(len(q.ring)-1)] }
+
+// push takes the next slot for a call of size bytes sent over a pipeline at a
+// time, and gives its tag.
+func (q *slots) push(via *backend.Pipeline, size int, at int64) uint64 {
+	tag := q.next
+	q.next++
+	q.owed += size
+	if q.n > 0 {
+		if last := q.at(q.n - 1); last.via == via && last.at == at {
+			last.n++
+			last.size += size
+			return tag
+		}
 	}
-	tag := q.first + q.n
-	q.ring[tag&uint64(len(q.ring)-1)] = slot{size: int32(min(size, 1<<30)), at: at}
-	q.n++
-	q.owed += int(min(size, 1<<30))
+	q.add(run{via: via, at: at, size: size, n: 1})
 	return tag
 }
 
-func (q *slots) grow() {
-	bigger := make([]slot, max(16, 2*len(q.ring)))
-	for i := range q.n {
-		tag := q.first + i
-		bigger[tag&uint64(len(bigger)-1)] = q.ring[tag&uint64(len(q.ring)-1)]
-	}
-	q.ring = bigger
+// literal takes the next slot for a call whose whole reply is known.
+func (q *slots) literal(reply []byte) {
+	q.next++
+	q.held += len(reply)
+	q.add(run{n: 1, got: 1, buf: append([]byte(nil), reply...)})
 }
 
-// owes reports whether the n calls from tag on still wait for (more of) their replies.
-func (q *slots) owes(tag uint64, n int) bool {
-	if tag-q.first >= q.n || uint64(n) > q.n-(tag-q.first) {
-		return false
-	}
-	for i := range uint64(n) {
-		if q.ring[(tag+i)&uint64(len(q.ring)-1)].done {
-			return false
+func (q *slots) add(r run) {
+	if q.n == uint(len(q.ring)) {
+		bigger := make([]run, max(4, 2*len(q.ring)))
+		for i := range q.n {
+			bigger[i] = *q.at(i)
 		}
+		q.ring, q.first = bigger, 0
 	}
-	return true
+	q.n++
+	*q.at(q.n - 1) = r
 }
 
-// hold keeps reply bytes for n calls from tag on, none of them the head: whole
-// replies, or with !last a piece of one. Whole ones leave together, so the first
-// slot may keep them for all.
-func (q *slots) hold(tag uint64, n int, p []byte, last bool) {
-	for i := range uint64(n) {
-		q.ring[(tag+i)&uint64(len(q.ring)-1)].done = last
+// find gives the run that the reply to a call belongs to, and whether that is
+// the head. nil: the call is owed none, or not yet.
+func (q *slots) find(tag uint64, n int) (r *run, head bool) {
+	at := q.tag
+	for i := range q.n {
+		r := q.at(i)
+		got := uint64(r.got)
+		if i == 0 {
+			got = 0 // the head's tag moves with what has left
+		}
+		left := uint64(r.n) - uint64(r.got)
+		if tag < at+got+left {
+			if tag != at+got || uint64(n) > left || r.via == nil {
+				return nil, false
+			}
+			return r, i == 0
+		}
+		at += got + left
 	}
-	s := &q.ring[tag&uint64(len(q.ring)-1)]
-	s.buf = append(s.buf, p...)
+	return nil, false
+}
+
+// hold keeps reply bytes for a run that is not the head.
+func (q *slots) hold(r *run, n int, p []byte, last bool) {
+	r.buf = append(r.buf, p...)
 	q.held += len(p)
+	r.take(n, last)
 }
 
-// pop ends the head and gives when its call was made.
-func (q *slots) pop() (at int64) {
-	s := &q.ring[q.first&uint64(len(q.ring)-1)]
-	q.owed -= int(s.size)
-	at = s.at
-	*s = slot{}
+// left notes that n whole replies of the head run have gone out.
+func (q *slots) left(n int) { q.tag += uint64(n) }
+
+// take notes n whole replies, or a piece of one.
+func (r *run) take(n int, last bool) {
+	if r.part = !last; last {
+		r.got += int32(n)
+	}
+}
+
+// pop ends the head run.
+func (q *slots) pop() {
+	r := q.at(0)
+	q.owed -= r.size
+	*r = run{}
 	q.first++
 	q.n--
-	return at
+	if q.n > 0 { // what the new head already has leaves with its buffer
+		q.tag += uint64(q.at(0).got)
+	}
 }
 
-// next gives the head's held bytes if there are any, and whether the head is done.
-func (q *slots) next() (buf []byte, done bool) {
-	s := &q.ring[q.first&uint64(len(q.ring)-1)]
-	buf, s.buf = s.buf, nil
-	q.held -= len(buf)
-	return buf, s.done
-}
-
-// release gives back a ring that is empty, so that an idle client keeps none.
+// release gives back a ring that is empty, so that an idle client keeps little.
 func (q *slots) release() {
-	if q.n == 0 && len(q.ring) > 64 {
+	if q.n == 0 && len(q.ring) > 4 {
 		q.ring = nil
 	}
 }

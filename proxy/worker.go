@@ -17,11 +17,13 @@ import (
 type worker struct {
 	srv      *Server
 	loop     *loop.Loop
+	clock    func() time.Time // the turn's
 	table    *command.Table
 	policy   *acl.Policy
 	limits   Limits
 	recorder *audit.Recorder
 	pools    map[string]*backend.Pool
+	pipeline func(name string, k backend.Key) *backend.Pipeline
 	sessions *session // head of the list
 	count    *metrics.Loop
 	whole    latency // of calls, until they are handed to count
@@ -35,17 +37,18 @@ type worker struct {
 }
 
 // now is the turn's clock.
-func (w *worker) now() time.Time { return w.loop.Now() }
+func (w *worker) now() time.Time { return w.clock() }
 
 func (w *worker) arm(t *loop.Timer, d time.Duration, f func()) { w.loop.Arm(t, d, f) }
 
 // newWorker runs on the loop before its first turn.
 func newWorker(srv *Server, l *loop.Loop) *worker {
 	w := &worker{
-		srv: srv, loop: l, table: srv.opts.Table, policy: srv.policy.Load(), limits: srv.opts.Limits,
+		srv: srv, loop: l, clock: l.Now, table: srv.opts.Table, policy: srv.policy.Load(), limits: srv.opts.Limits,
 		recorder: srv.opts.Recorder, pools: make(map[string]*backend.Pool), scratch: make([]byte, 0, 4096),
 	}
 	w.count = srv.metrics.NewLoop()
+	w.pipeline = w.pooled
 	w.loginLimits = resp.BeforeLogin
 	w.loginLimits.AuthBulk = w.limits.AuthArgumentBytes
 	w.loginLimits.Request = max(w.loginLimits.Request, w.limits.AuthArgumentBytes+8<<10)
@@ -152,8 +155,8 @@ func (w *worker) drain() {
 	}
 }
 
-// pipeline gives the shared pipeline of a backend for a database and protocol.
-func (w *worker) pipeline(name string, k backend.Key) *backend.Pipeline {
+// pooled gives the shared pipeline of a backend for a database and protocol.
+func (w *worker) pooled(name string, k backend.Key) *backend.Pipeline {
 	return w.pools[name].Pipeline(k)
 }
 

@@ -135,7 +135,8 @@ func (p *Pool) Pipeline(k Key) *Pipeline {
 	ln := p.lines[k]
 	if ln == nil {
 		ln = &line{pool: p, key: k}
-		ln.Pipeline = Pipeline{proto: k.Proto, clock: p.l.Now, stats: &p.Stats, state: closed}
+		ln.Pipeline = *NewPipeline(k.Proto, p.l.Now, &p.Stats)
+		ln.state = closed
 		p.lines[k] = ln
 		if !p.closed {
 			ln.dial()
@@ -207,7 +208,7 @@ func (ln *line) connected(n *node, err error) {
 	ln.failed, ln.since = 0, ln.pool.l.Now()
 	ln.pool.b.info.Store(&n.info)
 	ln.up(true)
-	ln.attach(ln.conn)
+	ln.Attach(ln.conn)
 	ln.tell(nil)
 }
 
@@ -279,7 +280,7 @@ func (ln *line) Data(c *loop.Conn, p []byte) {
 	if c != ln.conn || ln.state != ready || len(p) == 0 {
 		return
 	}
-	if err := ln.receive(p); err != nil {
+	if err := ln.Receive(p); err != nil {
 		ln.pool.Stats.Broken++
 		ln.lose(err)
 		c.Close()

@@ -40,8 +40,8 @@ var (
 	errPush         = errors.New("a push on a shared connection")
 )
 
-// link is the connection below a Pipeline: *loop.Conn, or a test's.
-type link interface {
+// Link is the connection below a Pipeline: *loop.Conn, or a test's.
+type Link interface {
 	Out() []byte
 	SetOut([]byte)
 	Appended() uint64
@@ -49,12 +49,14 @@ type link interface {
 	Close()
 }
 
-// waiting is one call whose reply is owed.
+// waiting is one or more consecutive calls of one waiter, sent in one turn,
+// whose replies are owed.
 type waiting struct {
 	w     Waiter
-	tag   uint64
-	start uint64 // where its bytes begin in the link's output
-	at    int64  // when it was sent: the turn's clock, Unix ns
+	tag   uint64 // of the first
+	n     uint64 // how many
+	start uint64 // where the first one's bytes begin in the link's output
+	at    int64  // when they were sent: the turn's clock, Unix ns
 }
 
 type state uint8
@@ -76,15 +78,16 @@ const (
 // and protocol version: a FIFO of who waits, and the framer that tells where a
 // reply ends. It belongs to its loop's goroutine.
 type Pipeline struct {
-	state  state
-	link   link
-	framer resp.Framer
-	proto  int
-	fifo   fifo
-	served waiting // whose Reply is running; still set in drop if that panicked
-	early  []byte  // calls accepted while dialling
-	clock  func() time.Time
-	stats  *Stats
+	state     state
+	link      Link
+	framer    resp.Framer
+	proto     int
+	fifo      fifo
+	served    Waiter // whose Reply is running; still set in drop if that panicked
+	servedTag uint64
+	early     []byte // calls accepted while dialling
+	clock     func() time.Time
+	stats     *Stats
 }
 
 // Stats counts what a loop's pipelines did. Plain numbers owned by the loop.
@@ -95,7 +98,14 @@ type Stats struct {
 	Broken   uint64 // connections ended because the stream was not what was promised
 	BytesOut uint64
 	BytesIn  uint64
-	Latency  func(d time.Duration) // from Send to the last byte of the reply, by the turn's clock; nil: not observed
+	Latency  func(d time.Duration, n uint64) // of n calls, from Send to the last byte of the reply, by the turn's clock; nil: not observed
+}
+
+// NewPipeline makes a pipeline whose connection is still being dialled, for
+// those that drive it themselves with Attach, Receive and Drop; a Pool drives
+// its own. clock gives the turn's time.
+func NewPipeline(proto int, clock func() time.Time, st *Stats) *Pipeline {
+	return &Pipeline{proto: proto, clock: clock, stats: st, state: dialling}
 }
 
 // Send queues one judged call, made at the turn's time in Unix ns. args are
@@ -106,7 +116,7 @@ func (p *Pipeline) Send(w Waiter, tag uint64, at int64, args [][]byte) Failure {
 	case ready:
 		start := p.link.Appended()
 		p.link.SetOut(resp.AppendCommand(p.link.Out(), args))
-		p.fifo.push(waiting{w: w, tag: tag, start: start, at: at})
+		p.fifo.push(w, tag, start, at)
 	case dialling:
 		if p.fifo.len() >= maxEarlyCalls || len(p.early) >= maxEarlyBytes {
 			p.stats.Failed++
@@ -114,7 +124,7 @@ func (p *Pipeline) Send(w Waiter, tag uint64, at int64, args [][]byte) Failure {
 		}
 		start := uint64(len(p.early))
 		p.early = resp.AppendCommand(p.early, args)
-		p.fifo.push(waiting{w: w, tag: tag, start: start, at: at})
+		p.fifo.push(w, tag, start, at)
 	default:
 		p.stats.Failed++
 		return Unavailable
@@ -132,8 +142,8 @@ func (p *Pipeline) Up() bool { return p.state == ready }
 // Gone reports whether the pipeline is closed for good; its Pool may have another.
 func (p *Pipeline) Gone() bool { return p.state == closed }
 
-// attach gives the pipeline its fresh connection. Calls that queued meanwhile go first.
-func (p *Pipeline) attach(l link) {
+// Attach gives the pipeline its fresh connection. Calls that queued meanwhile go first.
+func (p *Pipeline) Attach(l Link) {
 	p.link = l
 	p.state = ready
 	p.framer.Reset(p.proto)
@@ -143,9 +153,9 @@ func (p *Pipeline) attach(l link) {
 	p.early = nil
 }
 
-// receive takes bytes from the node and hands the replies to whoever is first in
+// Receive takes bytes from the node and hands the replies to whoever is first in
 // the queue. Its error means that the stream can no longer be trusted.
-func (p *Pipeline) receive(b []byte) error {
+func (p *Pipeline) Receive(b []byte) error {
 	p.stats.BytesIn += uint64(len(b))
 	now := p.clock().UnixNano()
 	for len(b) > 0 {
@@ -153,12 +163,18 @@ func (p *Pipeline) receive(b []byte) error {
 			return p.surplus(b)
 		}
 		head := p.fifo.head()
-		n, end, tail, err := p.run(b, head, now)
+		w, tag := head.w, head.tag
+		n, end, tail, err := p.measure(b, head.n)
 		if n > 0 {
-			p.hand(head, n, b[:end], true)
+			p.stats.Replies += n
+			if p.stats.Latency != nil {
+				p.stats.Latency(time.Duration(now-head.at), n)
+			}
+			p.fifo.take(n)
+			p.hand(w, tag, int(n), b[:end], true)
 		}
 		if tail > 0 && p.state == ready {
-			p.hand(p.fifo.head(), 1, b[end:end+tail], false)
+			p.hand(w, tag+n, 1, b[end:end+tail], false)
 		}
 		if err != nil || p.state != ready {
 			return err
@@ -169,19 +185,17 @@ func (p *Pipeline) receive(b []byte) error {
 }
 
 // hand gives replies to a waiter and remembers whom, in case it panics.
-func (p *Pipeline) hand(to waiting, n int, b []byte, last bool) {
-	p.served = to
-	to.w.Reply(to.tag, n, b, last)
-	p.served = waiting{}
+func (p *Pipeline) hand(w Waiter, tag uint64, n int, b []byte, last bool) {
+	p.served, p.servedTag = w, tag
+	w.Reply(tag, n, b, last)
+	p.served = nil
 }
 
-// run measures how many replies at the start of b answer consecutive calls of
-// one waiter, so that a pipeline's replies are handed over together: n whole ones
-// in end bytes, then tail bytes of one that is unfinished, whose call is then
-// the first in the queue. With an error, what was measured before it is still good.
-func (p *Pipeline) run(b []byte, head waiting, now int64) (n, end, tail int, err error) {
-	next := head
-	for {
+// measure counts how many replies at the start of b are whole, up to most: n of
+// them in end bytes, then tail bytes of one that is unfinished. With an error,
+// what was measured before it is still good.
+func (p *Pipeline) measure(b []byte, most uint64) (n uint64, end, tail int, err error) {
+	for n < most && end < len(b) {
 		m, done, err := p.framer.Next(b[end:])
 		switch {
 		case err != nil:
@@ -195,19 +209,8 @@ func (p *Pipeline) run(b []byte, head waiting, now int64) (n, end, tail int, err
 		}
 		end += m
 		n++
-		p.fifo.pop()
-		p.stats.Replies++
-		if p.stats.Latency != nil {
-			p.stats.Latency(time.Duration(now - next.at))
-		}
-		if end == len(b) || p.fifo.len() == 0 {
-			return n, end, 0, nil
-		}
-		next = p.fifo.head()
-		if next.w != head.w || next.tag != head.tag+uint64(n) {
-			return n, end, 0, nil
-		}
 	}
+	return n, end, 0, nil
 }
 
 // surplus says what is wrong with bytes that nobody waits for.
@@ -221,8 +224,10 @@ func (p *Pipeline) surplus(b []byte) error {
 	return errSurplusReply
 }
 
-// drop ends the current connection's duties: every waiter hears that its call
-// was lost, or certainly never sent. next is the state afterwards.
+// Drop ends the current connection's duties: every waiter hears that its call
+// was lost, or certainly never sent. Calls fail until Attach.
+func (p *Pipeline) Drop() { p.drop(backoff) }
+
 func (p *Pipeline) drop(next state) {
 	attempted := uint64(0)
 	if p.link != nil {
@@ -230,14 +235,16 @@ func (p *Pipeline) drop(next state) {
 	}
 	connected := p.state == ready
 	p.state, p.link, p.early = next, nil, nil
-	if broken := p.served; broken.w != nil {
-		p.served = waiting{}
-		broken.w.Fail(broken.tag, Broken)
+	if broken := p.served; broken != nil {
+		p.served = nil
+		broken.Fail(p.servedTag, Broken)
 	}
 	for p.fifo.len() > 0 {
-		head := p.fifo.head()
-		p.fifo.pop()
+		head := *p.fifo.head()
+		p.fifo.take(1)
 		p.stats.Failed++
+		// Of calls sent together only where the first one begins is known: if
+		// that may have left, any of them may have.
 		if connected && head.start < attempted {
 			head.w.Fail(head.tag, Lost)
 		} else {
@@ -251,31 +258,47 @@ func (p *Pipeline) drop(next state) {
 type fifo struct {
 	ring  []waiting // length a power of two
 	first uint
-	n     uint
+	n     uint // entries
+	calls uint64
 }
 
-func (f *fifo) len() int { return int(f.n) }
+// len is the number of calls.
+func (f *fifo) len() int { return int(f.calls) }
 
-func (f *fifo) push(w waiting) {
+func (f *fifo) at(i uint) *waiting { return &f.ring[(f.first+i)&uint(len(f.ring)-1)] }
+
+func (f *fifo) push(w Waiter, tag, start uint64, at int64) {
+	f.calls++
+	if f.n > 0 {
+		if last := f.at(f.n - 1); last.w == w && last.tag+last.n == tag && last.at == at {
+			last.n++
+			return
+		}
+	}
 	if f.n == uint(len(f.ring)) {
 		f.grow()
 	}
-	f.ring[(f.first+f.n)&uint(len(f.ring)-1)] = w
 	f.n++
+	*f.at(f.n - 1) = waiting{w: w, tag: tag, n: 1, start: start, at: at}
 }
 
-func (f *fifo) head() waiting { return f.ring[f.first&uint(len(f.ring)-1)] }
+func (f *fifo) head() *waiting { return f.at(0) }
 
-func (f *fifo) pop() {
-	f.ring[f.first&uint(len(f.ring)-1)].w = nil // a client that left must not be kept alive
-	f.first++
-	f.n--
+// take ends the first n calls of the head.
+func (f *fifo) take(n uint64) {
+	head := f.at(0)
+	f.calls -= n
+	if head.tag, head.n = head.tag+n, head.n-n; head.n == 0 {
+		head.w = nil // a client that left must not be kept alive
+		f.first++
+		f.n--
+	}
 }
 
 func (f *fifo) grow() {
-	bigger := make([]waiting, max(64, 2*len(f.ring)))
+	bigger := make([]waiting, max(16, 2*len(f.ring)))
 	for i := range f.n {
-		bigger[i] = f.ring[(f.first+i)&uint(len(f.ring)-1)]
+		bigger[i] = *f.at(i)
 	}
 	f.ring, f.first = bigger, 0
 }

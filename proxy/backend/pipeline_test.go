@@ -65,7 +65,7 @@ func newPipeline(proto int) (*Pipeline, *wire, *Stats) {
 	st := &Stats{}
 	p := &Pipeline{proto: proto, stats: st, state: dialling, clock: func() time.Time { return time.Unix(1, 0) }}
 	w := &wire{}
-	p.attach(w)
+	p.Attach(w)
 	return p, w, st
 }
 
@@ -87,7 +87,7 @@ func TestRepliesReachTheirWaitersInOrder(t *testing.T) {
 		t.Fatalf("sent %q, want %q", got, want)
 	}
 	for _, piece := range []string{"$1\r", "\nx\r\n:5\r\n*2\r\n$1\r\n", "y\r\n:1\r\n"} {
-		if err := p.receive([]byte(piece)); err != nil {
+		if err := p.Receive([]byte(piece)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -120,7 +120,7 @@ func TestAStreamThatCannotBeTrustedIsDead(t *testing.T) {
 			for i := range c.calls {
 				p.Send(cl, uint64(i), 1e9, args("PING"))
 			}
-			if err := p.receive([]byte(c.bytes)); err == nil {
+			if err := p.Receive([]byte(c.bytes)); err == nil {
 				t.Fatal("the stream was believed")
 			}
 		})
@@ -133,11 +133,11 @@ func TestAfterALossUnsentCallsAreUnavailableAndSentOnesLost(t *testing.T) {
 	p.Send(cl, 0, 1e9, args("INCR", "a"))
 	p.Send(cl, 1, 1e9, args("INCR", "b"))
 	w.flush()
-	p.Send(cl, 2, 1e9, args("INCR", "c"))
-	if err := p.receive([]byte(":1\r\n$5\r\nab")); err != nil {
+	p.Send(cl, 2, 2e9, args("INCR", "c")) // in a later turn
+	if err := p.Receive([]byte(":1\r\n$5\r\nab")); err != nil {
 		t.Fatal(err)
 	}
-	p.drop(backoff)
+	p.Drop()
 	if cl.replies[0] != ":1\r\n" || cl.failed[0] != 0 {
 		t.Fatalf("call 0: %q %v", cl.replies[0], cl.failed[0])
 	}
@@ -167,11 +167,11 @@ func TestCallsQueueBoundedWhileDialling(t *testing.T) {
 		t.Fatalf("%d refused, %d bytes queued", refused, len(p.early))
 	}
 	w := &wire{}
-	p.attach(w)
+	p.Attach(w)
 	if bytes.Count(w.out, []byte("*3\r\n")) != 20-refused {
 		t.Fatal("what queued was not sent")
 	}
-	if err := p.receive([]byte("+OK\r\n")); err != nil || cl.replies[0] != "+OK\r\n" {
+	if err := p.Receive([]byte("+OK\r\n")); err != nil || cl.replies[0] != "+OK\r\n" {
 		t.Fatal("the first in the queue did not get the first reply")
 	}
 }
@@ -180,7 +180,7 @@ func TestCallsQueuedBeforeAFailedDialWereNotSent(t *testing.T) {
 	p := &Pipeline{proto: 2, stats: &Stats{}, state: dialling, clock: time.Now}
 	cl := newClient()
 	p.Send(cl, 0, 1e9, args("PING"))
-	p.drop(backoff)
+	p.Drop()
 	if cl.failed[0] != Unavailable {
 		t.Fatalf("failed with %v", cl.failed[0])
 	}
@@ -196,6 +196,7 @@ func TestNoInterleavingShiftsAReply(t *testing.T) {
 		want := map[int]map[uint64]string{0: {}, 1: {}, 2: {}}
 		var stream []byte
 		next := [3]uint64{}
+		now := int64(1e9)
 		owed := 0
 		for range 1 + r.IntN(30) {
 			if r.IntN(3) > 0 || len(stream) == 0 {
@@ -206,31 +207,32 @@ func TestNoInterleavingShiftsAReply(t *testing.T) {
 				if r.IntN(4) == 0 {
 					reply = "*2\r\n" + reply + reply
 				}
-				if p.Send(clients[who], tag, 1e9, args("GET", "k")) == 0 {
+				if p.Send(clients[who], tag, now, args("GET", "k")) == 0 {
 					want[who][tag] = reply
 					stream = append(stream, reply...)
 					owed++
 				}
 				if r.IntN(2) == 0 {
 					w.flush()
+					now++ // a turn ends with its flush
 				}
 				continue
 			}
 			n := 1 + r.IntN(len(stream))
-			if err := p.receive(stream[:n]); err != nil {
+			if err := p.Receive(stream[:n]); err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 			stream = stream[n:]
 		}
 		if r.IntN(2) == 0 {
-			if err := p.receive(stream); err != nil {
+			if err := p.Receive(stream); err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 			if p.Outstanding() != 0 {
 				t.Fatalf("seed %d: %d outstanding of %d", seed, p.Outstanding(), owed)
 			}
 		} else {
-			p.drop(backoff)
+			p.Drop()
 		}
 		for who, c := range clients {
 			for tag, reply := range want[who] {
@@ -269,9 +271,9 @@ func TestAPanickingWaiterIsToldThatItsStateIsInDoubt(t *testing.T) {
 				t.Fatal("the panic did not reach the turn's edge")
 			}
 		}()
-		p.receive([]byte("+PONG\r\n+PONG\r\n"))
+		p.Receive([]byte("+PONG\r\n+PONG\r\n"))
 	}()
-	p.drop(backoff) // the loop closes the connection
+	p.Drop() // the loop closes the connection
 	if bad.failed != Broken {
 		t.Errorf("the faulty waiter failed with %d", bad.failed)
 	}
