@@ -17,8 +17,9 @@ func TestTheLargestHolderGoesWhenMemoryRunsShort(t *testing.T) {
 	small := r.login("root")
 	var hoarders []*redistest.Client
 	for range 8 {
-		c := r.login("root")
-		hoarders = append(hoarders, c)
+		hoarders = append(hoarders, r.login("root"))
+	}
+	for _, c := range hoarders {
 		// A SET of 100 MB whose end never comes.
 		if err := c.Write([]byte("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000000\r\n")); err != nil {
 			t.Fatal(err)

@@ -5,15 +5,13 @@ import (
 	"fmt"
 
 	"github.com/sallyport/sallyport/acl"
-	"github.com/sallyport/sallyport/acl/command"
 	"github.com/sallyport/sallyport/metrics"
 	"github.com/sallyport/sallyport/proxy/resp"
 )
 
 // client answers the part of the CLIENT family that speaks of the caller's own
-// session. Ids are ours and the backend's connections never show. It reports
-// whether it answered.
-func (s *session) client(args [][]byte) bool {
+// session. Ids are ours and the backend's connections never show.
+func (s *session) client(args [][]byte) {
 	b := s.w.scratch[:0]
 	switch s.call.Spec.Name {
 	case "client|id":
@@ -29,18 +27,20 @@ func (s *session) client(args [][]byte) bool {
 			s.fail(errClientName)
 			break
 		}
-		if s.name = bytes.Clone(args[2]); len(s.name) == 0 {
-			s.name = nil
-		}
+		s.rename(args[2])
 		s.ok()
 	case "client|setinfo":
 		s.setInfo(args[2], args[3])
 	case "client|info", "client|list":
 		s.emit(resp.AppendVerbatim(b, s.proto, s.listing()))
-	default:
-		return false
 	}
-	return true
+}
+
+// rename names the session; an empty name is none.
+func (s *session) rename(name []byte) {
+	if s.name = bytes.Clone(name); len(name) == 0 {
+		s.name = nil
+	}
 }
 
 // setInfo is CLIENT SETINFO LIB-NAME|LIB-VER value.
@@ -75,40 +75,18 @@ func (s *session) listing() string {
 		s.db, s.reader.Buffered(), s.port.Unsent(), s.call.Spec.Name, user, s.proto, s.libName, s.libVer)
 }
 
-// probe gives a reduced, truthful answer to what clients and tools ask while
-// they connect, where the guard would refuse it: whoever may run the command by
-// name gets the backend's own answer instead. It reports whether it answered.
+// probe answers a refused call that Probed names. It reports whether it did.
 func (s *session) probe(args [][]byte, d acl.Decision) bool {
-	if d.Reason != acl.Guarded && d.Reason != acl.CommandNotAllowed {
-		return false
-	}
-	if !probed(&s.call) || s.user.Denies(s.call.Spec) {
+	if !Probed(s.user, &s.call, d) {
 		return false
 	}
 	s.w.count.Command(uint8(s.call.Class), metrics.Answered, 1)
-	switch s.call.Spec.Name {
-	case "config|get":
+	if s.call.Spec.Name == "config|get" {
 		s.configGet(args)
-	default: // the session's own part of CLIENT LIST
+	} else {
 		s.client(args)
 	}
 	return true
-}
-
-// probed lists the guarded calls that have an answer of ours.
-func probed(call *command.Call) bool {
-	switch call.Spec.Name {
-	case "client|list", "client|info", "client|id":
-		return len(call.Args) == 2
-	case "config|get":
-		for _, a := range call.Args[2:] {
-			if !fold(a, "save") && !fold(a, "appendonly") {
-				return false
-			}
-		}
-		return true
-	}
-	return false
 }
 
 // configGet answers CONFIG GET save and appendonly, which redis-benchmark asks

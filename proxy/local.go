@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
 	"strconv"
 	"time"
@@ -15,9 +14,17 @@ import (
 )
 
 // local answers a call that never leaves the proxy. The answer takes its turn
-// behind the replies still owed.
+// behind the replies still owed. A call counts once: not when it is held back,
+// and not as allowed if the answer is a refusal.
 func (s *session) local(args [][]byte) {
-	s.w.count.Command(uint8(command.Local), metrics.Allowed, 1)
+	refused := s.refused
+	s.answer(args)
+	if s.refused == refused && s.held == nil {
+		s.w.count.Command(uint8(command.Local), metrics.Allowed, 1)
+	}
+}
+
+func (s *session) answer(args [][]byte) {
 	name := s.call.Spec.Name
 	switch name {
 	case "ping":
@@ -41,15 +48,12 @@ func (s *session) local(args [][]byte) {
 	case "quit":
 		s.emit(resp.AppendSimple(s.w.scratch[:0], "OK"))
 		s.finish(audit.CloseClient)
-	case "command", "command|count", "command|list", "command|info", "command|docs", "command|getkeys", "command|getkeysandflags", "command|help":
-		s.commandFamily(args)
 	case "acl|whoami":
 		s.emit(resp.AppendBulk(s.w.scratch[:0], []byte(s.user.Name())))
+	case "command", "command|count", "command|list", "command|info", "command|docs", "command|getkeys":
+		s.commandFamily(args)
 	default:
-		if s.call.Spec.Container != nil && s.call.Spec.Container.Name == "client" && s.client(args) {
-			return
-		}
-		s.refuse(acl.CommandUnsupported, args, acl.Decision{})
+		s.client(args)
 	}
 }
 
@@ -155,7 +159,7 @@ func (s *session) hello(args [][]byte) {
 		return
 	}
 	if name != nil {
-		s.name = bytes.Clone(name)
+		s.rename(name)
 	}
 	s.setProto(proto)
 	s.emit(s.greeting(s.w.scratch[:0]))
@@ -189,11 +193,14 @@ func appendPair(b []byte, key, value string) []byte {
 // Whether it exists is for Redis to say.
 func (s *session) selectDB(args [][]byte) {
 	n, ok := integer(args[1])
-	if !ok || n > 1<<31-1 {
+	switch {
+	case !ok:
 		s.fail("ERR value is not an integer or out of range")
 		return
-	}
-	if n < 0 {
+	case n != int64(int32(n)):
+		s.fail("ERR value is out of range, value must between -2147483648 and 2147483647")
+		return
+	case n < 0:
 		s.fail(errDBRange)
 		return
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -33,8 +34,21 @@ func (s *Server) measure() error {
 		o.Reasons = append(o.Reasons, r.String())
 	}
 	var err error
-	s.metrics, err = metrics.New(o)
+	if s.metrics, err = metrics.New(o); err == nil {
+		s.certified(s.opts.Listeners)
+	}
 	return err
+}
+
+// certified states when the listeners' certificates expire.
+func (s *Server) certified(listeners []ListenerOptions) {
+	notAfter := make(map[string]time.Time)
+	for _, l := range listeners {
+		if l.TLS != nil {
+			maps.Copy(notAfter, l.TLS.NotAfter())
+		}
+	}
+	s.metrics.SetCertificates(notAfter)
 }
 
 // Metrics serves what this server counted, for Prometheus.

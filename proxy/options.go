@@ -56,7 +56,7 @@ type Limits struct {
 	Memory               int64 // all clients' buffers together
 }
 
-// DefaultLimits are interface.md's defaults.
+// DefaultLimits are the limits of a configuration that names none.
 func DefaultLimits() Limits {
 	return Limits{
 		Connections:      10000,

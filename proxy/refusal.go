@@ -67,7 +67,7 @@ func (s *session) refuse(reason acl.Reason, args [][]byte, d acl.Decision) {
 	s.refused++
 	s.w.count.Command(uint8(s.class()), metrics.Refused, 1)
 	s.w.count.Listeners[s.facts.listenerIndex].Refuse(uint8(reason))
-	s.emit(resp.AppendError(s.w.scratch[:0], s.refusalText(reason, args)))
+	s.emit(resp.AppendError(s.w.scratch[:0], s.refusalText(reason, args, d)))
 	s.w.refusedEvent(s, reason, d)
 }
 
@@ -80,7 +80,7 @@ func (s *session) class() command.Class {
 }
 
 // refusalText is the RESP error without its "-".
-func (s *session) refusalText(reason acl.Reason, args [][]byte) string {
+func (s *session) refusalText(reason acl.Reason, args [][]byte, d acl.Decision) string {
 	spec := s.call.Spec
 	switch reason {
 	case acl.NotAuthenticated:
@@ -97,6 +97,9 @@ func (s *session) refusalText(reason acl.Reason, args [][]byte) string {
 	case acl.KeysNotFound:
 		return errBadKeys
 	case acl.KeyNotAllowed:
+		if d.Option != "" {
+			return "ERR " + d.Option + " option of SORT denied due to insufficient ACL permissions."
+		}
 		return errNoKey
 	case acl.ChannelNotAllowed:
 		return errNoChannel

@@ -35,6 +35,7 @@ func (s *Server) Reload(o Options) error {
 		}
 	}
 	s.SetPolicy(o.Policy)
+	s.certified(o.Listeners)
 	return nil
 }
 

@@ -237,15 +237,15 @@ func (s *session) serve(args [][]byte) {
 			s.noteworthy(d)
 		}
 	}
-	switch call.Class {
-	case command.Shared:
-		s.forward(args)
-	case command.Local:
-		s.local(args)
-	case command.Refused:
+	switch {
+	case call.Class == command.Refused:
 		s.refuse(acl.CommandRefused, args, acl.Decision{})
-	default:
+	case !Offered(call):
 		s.refuse(acl.CommandUnsupported, args, acl.Decision{})
+	case call.Class == command.Local:
+		s.local(args)
+	default:
+		s.forward(args)
 	}
 }
 

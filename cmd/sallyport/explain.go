@@ -3,12 +3,12 @@ package main
 import (
 	"errors"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/command"
 	"github.com/sallyport/sallyport/cmd/sallyport/internal/config"
+	"github.com/sallyport/sallyport/proxy"
 	"github.com/spf13/cobra"
 )
 
@@ -214,13 +214,16 @@ func (v *explanation) judge(p *acl.Policy, u *acl.User, call *command.Call) {
 		v.Argument = string(call.Args[e.Arg])
 	}
 	switch {
-	case e.Allowed && call.Class == command.Pinned:
+	case e.Allowed && !proxy.Offered(call):
 		v.Decision = refused
 		v.Reason = acl.CommandUnsupported.String()
 		v.Detail = "the rules allow it, but it needs a backend connection of its own, which this version does not offer"
+		if call.Class == command.Local {
+			v.Detail = "the rules allow it, but this version of the proxy does not offer it"
+		}
 	case e.Allowed:
 		v.Decision, v.Local = allowed, call.Class == command.Local
-	case answeredLocally(u, call, e.Decision):
+	case proxy.Probed(u, call, e.Decision):
 		v.Decision = answered
 	default:
 		v.Decision = refused
@@ -254,24 +257,6 @@ func detail(e acl.Explanation, call *command.Call) string {
 		return "the proxy never forwards this command"
 	}
 	return ""
-}
-
-// answeredLocally tells whether the proxy answers what the user may not run:
-// what clients and tools ask while they connect. A user whose rules take the
-// command away by name gets the refusal.
-func answeredLocally(u *acl.User, call *command.Call, d acl.Decision) bool {
-	if d.Reason != acl.Guarded && d.Reason != acl.CommandNotAllowed || u.Denies(call.Spec) {
-		return false
-	}
-	switch call.Spec.Name {
-	case "client|list", "client|info", "client|id":
-		return len(call.Args) == 2
-	case "config|get":
-		return !slices.ContainsFunc(call.Args[2:], func(a []byte) bool {
-			return !strings.EqualFold(string(a), "save") && !strings.EqualFold(string(a), "appendonly")
-		})
-	}
-	return false
 }
 
 func rule(r *acl.Rule) *ruleAt {

@@ -26,6 +26,7 @@ func (d *daemon) reload(by audit.Method) error {
 		}
 	}
 	d.recorder.Record(&event)
+	d.server.MetricSet().Reloaded(err == nil, event.Time)
 	if err != nil {
 		for _, p := range problems.Faults() {
 			d.log.Error("reload: fault", at(p), zap.String("what", p.What), zap.String("hint", p.Hint))

@@ -123,6 +123,7 @@ func start(cfg *config.Config, path string, log *zap.Logger) (*daemon, error) {
 	for _, name := range cfg.Listeners() {
 		log.Info("listening", zap.String("listener", name), zap.Stringer("address", d.server.Addr(name)))
 	}
+	d.server.MetricSet().Reloaded(true, time.Now()) // the first configuration counts as one
 	log.Info("started", zap.String("version", version), zap.Int("pid", os.Getpid()), zap.Strings("files", cfg.Files))
 	return d, nil
 }

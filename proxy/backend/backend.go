@@ -242,7 +242,9 @@ func (ln *line) unreachable(err error) {
 		return
 	}
 	ln.failed++
-	ln.pool.b.complain(err)
+	if refused := (*RefusedError)(nil); !errors.As(err, &refused) || refused.Step != "SELECT" {
+		ln.pool.b.complain(err) // that a database doesn't exist is for the client to hear alone
+	}
 	if ln.key.DB != 0 {
 		// It may not exist, and nobody may want it any more: whoever does asks
 		// for it anew, instead of this loop dialling for ever.
