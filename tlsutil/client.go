@@ -119,7 +119,7 @@ func (l *loader) clientGeneration(opts ClientOptions) *clientGeneration {
 	config := baseline(l.lowestVersion(opts.MinVersion))
 	config.Time = opts.now
 	if opts.CAFile != "" {
-		config.RootCAs = l.authorities("ca", opts.CAFile)
+		config.RootCAs, _ = l.authorities("ca", opts.CAFile)
 	} else {
 		config.RootCAs = l.systemRoots()
 	}

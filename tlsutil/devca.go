@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"net/url"
 	"strings"
@@ -28,7 +29,7 @@ const (
 
 // DevCA is a throw-away certificate authority for development and tests, with
 // ECDSA P-256 keys. It is safe for concurrent use. It is no PKI: it keeps no
-// record of what it issued and revokes nothing.
+// record of what it issued; whoever revokes says what.
 type DevCA struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -226,4 +227,25 @@ func ParseDevCA(certPEM, keyPEM []byte) (*DevCA, error) {
 		return nil, errors.New("it is not a CA made by sallyport cert dev")
 	}
 	return &DevCA{cert: chain[0], key: key}, nil
+}
+
+// CRL issues a revocation list in PEM that names the certificates, in force
+// from an hour ago for the time given. The number grows from list to list.
+func (ca *DevCA) CRL(lasting time.Duration, revoked ...*x509.Certificate) ([]byte, error) {
+	now := time.Now().UTC().Truncate(time.Second)
+	template := &x509.RevocationList{
+		Number: big.NewInt(time.Now().UnixNano()), ThisUpdate: now.Add(-devBackdating), NextUpdate: now.Add(lasting),
+	}
+	for _, c := range revoked {
+		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: c.SerialNumber, RevocationTime: now})
+	}
+	return ca.signCRL(template)
+}
+
+func (ca *DevCA) signCRL(template *x509.RevocationList) ([]byte, error) {
+	der, err := x509.CreateRevocationList(rand.Reader, template, ca.cert, ca.key)
+	if err != nil {
+		return nil, fmt.Errorf("development CA: revocation list: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), nil
 }

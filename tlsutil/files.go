@@ -87,17 +87,17 @@ func (l *loader) pair(certificateFile, keyFile string) (pair tls.Certificate, ok
 
 // authorities loads the certificates that are to be trusted. It never gives an
 // empty pool: that would be "trust the machine's roots" to crypto/tls.
-func (l *loader) authorities(setting, file string) *x509.CertPool {
+func (l *loader) authorities(setting, file string) (pool *x509.CertPool, list []*x509.Certificate) {
 	data, ok := l.read(setting, file, false)
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	list, f := parseAuthorities(data)
 	if f != nil {
 		l.fault(setting, file, f.What, f.Hint, f.Err)
-		return nil
+		return nil, nil
 	}
-	pool := x509.NewCertPool()
+	pool = x509.NewCertPool()
 	for _, c := range list {
 		if !c.IsCA {
 			l.warn(setting, file, fmt.Sprintf("%q is not a CA certificate: only that very certificate is trusted through it", c.Subject),
@@ -110,7 +110,7 @@ func (l *loader) authorities(setting, file string) *x509.CertPool {
 		pool.AddCert(c)
 	}
 	l.noteExpiry(file, list)
-	return pool
+	return pool, list
 }
 
 // noteExpiry keeps the earliest end of a file's certificates: a chain is worth
@@ -126,6 +126,10 @@ func (l *loader) noteExpiry(file string, list []*x509.Certificate) {
 // read gives the content of a regular file and judges its mode by the opened
 // descriptor, so that what was judged is what was read.
 func (l *loader) read(setting, file string, secret bool) ([]byte, bool) {
+	return l.readAtMost(setting, file, secret, maxFileSize)
+}
+
+func (l *loader) readAtMost(setting, file string, secret bool, most int64) ([]byte, bool) {
 	if file == "" {
 		l.fault(setting, "", "no file is named", "name a PEM file", nil)
 		return nil, false
@@ -147,7 +151,7 @@ func (l *loader) read(setting, file string, secret bool) ([]byte, bool) {
 	if info, err = f.Stat(); err != nil {
 		return nil, l.unreadable(setting, file, err)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
 		return nil, l.unreadable(setting, file, err)
 	}
@@ -157,8 +161,8 @@ func (l *loader) read(setting, file string, secret bool) ([]byte, bool) {
 	case len(data) == 0:
 		l.fault(setting, file, "is empty", "write the file under another name and rename it into place", nil)
 		return nil, false
-	case len(data) > maxFileSize:
-		l.fault(setting, file, fmt.Sprintf("is larger than %d bytes", maxFileSize), "is this the right file?", nil)
+	case int64(len(data)) > most:
+		l.fault(setting, file, fmt.Sprintf("is larger than %d bytes", most), "is this the right file?", nil)
 		return nil, false
 	}
 	if secret || holdsKey(data) {

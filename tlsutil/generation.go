@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -26,6 +27,7 @@ type generation struct {
 	sum      [sha256.Size]byte // of files and options
 	notAfter map[string]time.Time
 	warnings []Fault
+	crls     *crlSet // nil: revocation is not checked
 
 	keyMade atomic.Int64 // Unix nanoseconds
 	keyMu   sync.Mutex
@@ -67,19 +69,20 @@ func (l *loader) generation(opts ServerOptions) *generation {
 		config.Certificates = []tls.Certificate{pair}
 		l.judgeServer(opts.CertificateFile, pair.Leaf)
 	}
-	l.clients(config, opts)
-	fmt.Fprintf(l.sum, "%v %d %v", opts.ClientAuth, config.MinVersion, opts.NoTickets)
+	crls := l.clients(config, opts)
+	fmt.Fprintf(l.sum, "%v %d %v %v", opts.ClientAuth, config.MinVersion, opts.NoTickets, opts.CRLMissing)
 	if l.err() != nil {
 		return nil
 	}
-	g := &generation{opts: opts, config: config, sum: l.digest(), notAfter: l.notAfter, warnings: l.warnings}
+	g := &generation{opts: opts, config: config, sum: l.digest(), notAfter: l.notAfter, warnings: l.warnings, crls: crls}
 	config.VerifyConnection = g.verify
 	g.newKey()
 	return g
 }
 
-// clients sets which client certificates are asked for and trusted.
-func (l *loader) clients(config *tls.Config, opts ServerOptions) {
+// clients sets which client certificates are asked for and trusted, and gives
+// the revocation lists they are held against.
+func (l *loader) clients(config *tls.Config, opts ServerOptions) *crlSet {
 	switch opts.ClientAuth {
 	case Require:
 		config.ClientAuth = tls.RequireAndVerifyClientCert
@@ -90,7 +93,10 @@ func (l *loader) clients(config *tls.Config, opts ServerOptions) {
 		if opts.ClientCAFile != "" {
 			l.warn("client_ca", opts.ClientCAFile, "is not used: client certificates are off", "set client_auth: require or optional")
 		}
-		return
+		if len(opts.CRLFiles) > 0 {
+			l.warn("crl", opts.CRLFiles[0], "is not used: client certificates are off", "set client_auth: require or optional")
+		}
+		return nil
 	default:
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 		l.fault("client_auth", "", opts.ClientAuth.String()+" is not known", "require, optional or off", nil)
@@ -98,9 +104,14 @@ func (l *loader) clients(config *tls.Config, opts ServerOptions) {
 	if opts.ClientCAFile == "" {
 		l.fault("client_ca", "", fmt.Sprintf("no file is named, and client_auth: %v needs one", opts.ClientAuth),
 			"name the certificate of the CA that issues your clients' certificates; the machine's own CAs are never trusted for clients", nil)
-		return
+		return nil
 	}
-	config.ClientCAs = l.authorities("client_ca", opts.ClientCAFile)
+	pool, trusted := l.authorities("client_ca", opts.ClientCAFile)
+	config.ClientCAs = pool
+	if opts.CRLMissing > AllowMissing {
+		l.fault("crl_missing", "", opts.CRLMissing.String()+" is not known", "refuse or allow", nil)
+	}
+	return l.crls(opts.CRLFiles, opts.CRLMissing, trusted)
 }
 
 // judgeServer warns of a certificate that clients will refuse.
@@ -128,10 +139,14 @@ func allowsUsage(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
 	return slices.Contains(c.ExtKeyUsage, usage) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
-// succeeds refuses to put a certificate that is out of date in the place of one
-// that is not: that would end a service which works. At the start there is
-// nothing to lose, and it is only a warning.
+// succeeds refuses to put what is out of date in the place of what is not:
+// that would end a service which works, or let in again what was revoked. At
+// the start there is nothing to lose, and it is only a warning.
 func (g *generation) succeeds(old *generation) error {
+	return errors.Join(g.certificateSucceeds(old), g.crls.succeeds(old.crls, g.opts.now()))
+}
+
+func (g *generation) certificateSucceeds(old *generation) error {
 	leaf, now := g.config.Certificates[0].Leaf, g.opts.now()
 	if bytes.Equal(leaf.Raw, old.config.Certificates[0].Leaf.Raw) || inDate(leaf, now) || !inDate(old.config.Certificates[0].Leaf, now) {
 		return nil
@@ -150,7 +165,7 @@ func inDate(c *x509.Certificate, now time.Time) bool {
 // again gives a generation with the same files and new ticket keys.
 func (g *generation) again() *generation {
 	config := g.config.Clone() // copies g's ticket keys, which newKey replaces
-	next := &generation{opts: g.opts, config: config, sum: g.sum, notAfter: g.notAfter, warnings: g.warnings}
+	next := &generation{opts: g.opts, config: config, sum: g.sum, notAfter: g.notAfter, warnings: g.warnings, crls: g.crls}
 	config.VerifyConnection = next.verify
 	next.newKey()
 	return next

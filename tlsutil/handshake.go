@@ -86,16 +86,26 @@ func (g *generation) verify(cs tls.ConnectionState) error {
 	if err != nil {
 		return err
 	}
-	if identity == nil && g.opts.ClientAuth == Require {
-		return errNoCertificate
+	if identity == nil {
+		if g.opts.ClientAuth == Require {
+			return errNoCertificate
+		}
+		return nil
 	}
-	return nil
+	if len(cs.PeerCertificates) > maxChain {
+		return errLongChain
+	}
+	return g.crls.checkChains(cs.VerifiedChains, g.opts.now())
 }
 
+// maxChain is how many certificates a client may send. Real chains have two to
+// four; each one more is work for whoever asks for it.
+const maxChain = 10
+
 // Trusts judges an open connection anew, as if it came now: by the CA, the
-// client_auth setting and the date of today. nil means that it would be let in;
+// revocation lists, the client_auth setting and the date of today. nil means that it would be let in;
 // the error is a *HandshakeError. For use after a reload, and now and then
-// because certificates expire. It costs as much as checking the signatures in
+// because certificates expire and lists go stale. It costs as much as checking the signatures in
 // a handshake.
 func (s *Server) Trusts(cs tls.ConnectionState) error {
 	g := s.current.Load()
@@ -112,9 +122,11 @@ func (s *Server) Trusts(cs tls.ConnectionState) error {
 		for _, c := range cs.PeerCertificates[1:] {
 			opts.Intermediates.AddCert(c)
 		}
-		if _, err := cs.PeerCertificates[0].Verify(opts); err != nil {
+		chains, err := cs.PeerCertificates[0].Verify(opts)
+		if err != nil {
 			return classify(err)
 		}
+		cs.VerifiedChains = chains
 	}
 	if err := g.verify(cs); err != nil {
 		return classify(err)
@@ -122,7 +134,10 @@ func (s *Server) Trusts(cs tls.ConnectionState) error {
 	return nil
 }
 
-var errNoCertificate = errors.New("tlsutil: the client showed no certificate")
+var (
+	errNoCertificate = errors.New("tlsutil: the client showed no certificate")
+	errLongChain     = errors.New("tlsutil: the client sent too many certificates")
+)
 
 func versionName(v uint16) string {
 	switch v {

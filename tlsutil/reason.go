@@ -25,6 +25,8 @@ const (
 	ReasonWrongUsage         Reason = "wrong_usage"               // not issued for clients
 	ReasonBadCertificate     Reason = "bad_certificate"           // damaged, forbidden by its CA, or its key wasn't proved
 	ReasonBadName            Reason = "bad_name"                  // a name with control characters in it
+	ReasonRevoked            Reason = "certificate_revoked"       // a revocation list names it, or one above it
+	ReasonRevocationUnknown  Reason = "revocation_unknown"        // no list in force speaks about it, or one above it
 	ReasonUnsupportedVersion Reason = "unsupported_version"       // older than min_version
 	ReasonNoSharedCipher     Reason = "no_shared_cipher"          // no cipher suite, group or signature in common
 	ReasonNotTLS             Reason = "not_tls"                   // the first bytes are something else
@@ -40,7 +42,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonNoCertificate, ReasonUnknownCA, ReasonExpiredCertificate, ReasonNotYetValid, ReasonWrongUsage,
-		ReasonBadCertificate, ReasonBadName, ReasonUnsupportedVersion, ReasonNoSharedCipher, ReasonNotTLS,
+		ReasonBadCertificate, ReasonBadName, ReasonRevoked, ReasonRevocationUnknown, ReasonUnsupportedVersion, ReasonNoSharedCipher, ReasonNotTLS,
 		ReasonClientRefused, ReasonProtocolError, ReasonTimeout, ReasonClientClosed, ReasonCancelled,
 	}
 }
@@ -100,8 +102,15 @@ func reasonOf(err error) Reason {
 }
 
 func reasonOfCertificate(err error) Reason {
-	if errors.Is(err, errNoCertificate) {
+	switch {
+	case errors.Is(err, errNoCertificate):
 		return ReasonNoCertificate
+	case errors.Is(err, errRevoked):
+		return ReasonRevoked
+	case errors.Is(err, errRevocationUnknown):
+		return ReasonRevocationUnknown
+	case errors.Is(err, errLongChain):
+		return ReasonBadCertificate
 	}
 	if _, ok := errors.AsType[*NameError](err); ok {
 		return ReasonBadName

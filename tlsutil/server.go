@@ -55,6 +55,13 @@ type ServerOptions struct {
 	MinVersion      uint16 // tls.VersionTLS12 or tls.VersionTLS13; 0: TLS 1.2
 	NoTickets       bool   // true: every handshake is a full one (some 50 requests' worth of CPU)
 
+	// CRLFiles hold revocation lists of client certificates, PEM or DER. Without
+	// any, nothing is found revoked. Every certificate on the way to the trusted
+	// CA, resumed connections' too, needs a list of its issuer that is in force,
+	// unless CRLMissing says otherwise.
+	CRLFiles   []string
+	CRLMissing CRLMissing
+
 	now func() time.Time // tests give the time
 }
 
@@ -96,7 +103,8 @@ func (s *Server) Config() *tls.Config { return s.outer }
 // good, every handshake that begins after Reload returned uses them, and no
 // ticket issued before is taken any more. On an error everything stays.
 //
-// A certificate that is out of date does not replace one that is not.
+// What is out of date does not replace what is not, and no revocation list an
+// older one (see Succeeds).
 func (s *Server) Reload() (changed bool, err error) {
 	// Held over reading as well: of two reloads at once, the one that read
 	// older files must not end up in place.
@@ -176,12 +184,26 @@ func (s *Server) Warnings() []Fault { return slices.Clone(s.current.Load().warni
 // their folders: a Kubernetes volume replaces a link, not the file.
 func (s *Server) Files() []string {
 	g := s.current.Load()
-	return fileList(g.opts.CertificateFile, g.opts.KeyFile, g.clientCAFile())
+	files := []string{g.opts.CertificateFile, g.opts.KeyFile, g.clientCAFile()}
+	if g.opts.ClientAuth != None {
+		files = append(files, g.opts.CRLFiles...)
+	}
+	return fileList(files...)
 }
 
 // NotAfter gives the earliest end among the certificates in each file, for the
 // expiry metric. The caller owns the map.
 func (s *Server) NotAfter() map[string]time.Time { return maps.Clone(s.current.Load().notAfter) }
+
+// CRLs tells of the revocation lists in use, for the metric of their age,
+// ordered by file. The caller owns the slice.
+func (s *Server) CRLs() []CRL { return s.current.Load().crls.describe() }
+
+// Succeeds says whether s, which would take old's place, is no step back: a
+// certificate that is out of date, a revocation list older than the one in use.
+// The error holds the faults (see Faults). Prepare asks this by itself; it is
+// for callers who build a new Server instead.
+func (s *Server) Succeeds(old *Server) error { return s.current.Load().succeeds(old.current.Load()) }
 
 // Certificate gives the server's own certificate. It must not be changed.
 func (s *Server) Certificate() *x509.Certificate { return s.current.Load().config.Certificates[0].Leaf }
