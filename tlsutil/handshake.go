@@ -95,6 +95,13 @@ func (g *generation) verify(cs tls.ConnectionState) error {
 	if len(cs.PeerCertificates) > maxChain {
 		return errLongChain
 	}
+	for _, chain := range cs.VerifiedChains {
+		for _, c := range chain[:max(1, len(chain)-1)] { // the last is the operator's choice
+			if weakKey(c.PublicKey) {
+				return errWeakKey
+			}
+		}
+	}
 	return g.crls.checkChains(cs.VerifiedChains, g.opts.now())
 }
 
@@ -136,6 +143,7 @@ func (s *Server) Trusts(cs tls.ConnectionState) error {
 
 var (
 	errNoCertificate = errors.New("tlsutil: the client showed no certificate")
+	errWeakKey       = errors.New("tlsutil: a certificate's key is too short, or of a kind TLS 1.3 has no use for")
 	errLongChain     = errors.New("tlsutil: the client sent too many certificates")
 )
 

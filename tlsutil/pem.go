@@ -190,3 +190,16 @@ func judgeKey(key crypto.Signer) *Fault {
 	}
 	return &Fault{What: "holds a private key of a kind TLS 1.3 has no use for", Hint: hint}
 }
+
+// weakKey says of a client's public key what judgeKey says of our own.
+func weakKey(public any) bool {
+	switch k := public.(type) {
+	case *rsa.PublicKey:
+		return k.N.BitLen() < minRSABits
+	case *ecdsa.PublicKey:
+		return k.Curve != elliptic.P256() && k.Curve != elliptic.P384() && k.Curve != elliptic.P521()
+	case ed25519.PublicKey:
+		return false
+	}
+	return true
+}

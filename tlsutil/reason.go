@@ -23,7 +23,7 @@ const (
 	ReasonExpiredCertificate Reason = "expired_certificate"       // or one above it is
 	ReasonNotYetValid        Reason = "certificate_not_yet_valid" // or one above it is; often a clock
 	ReasonWrongUsage         Reason = "wrong_usage"               // not issued for clients
-	ReasonBadCertificate     Reason = "bad_certificate"           // damaged, forbidden by its CA, or its key wasn't proved
+	ReasonBadCertificate     Reason = "bad_certificate"           // damaged, weak, forbidden by its CA, or its key wasn't proved
 	ReasonBadName            Reason = "bad_name"                  // a name with control characters in it
 	ReasonRevoked            Reason = "certificate_revoked"       // a revocation list names it, or one above it
 	ReasonRevocationUnknown  Reason = "revocation_unknown"        // no list in force speaks about it, or one above it
@@ -109,7 +109,7 @@ func reasonOfCertificate(err error) Reason {
 		return ReasonRevoked
 	case errors.Is(err, errRevocationUnknown):
 		return ReasonRevocationUnknown
-	case errors.Is(err, errLongChain):
+	case errors.Is(err, errLongChain), errors.Is(err, errWeakKey):
 		return ReasonBadCertificate
 	}
 	if _, ok := errors.AsType[*NameError](err); ok {
