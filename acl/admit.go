@@ -2,9 +2,9 @@ package acl
 
 import (
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gaissmai/bart"
 )
@@ -12,9 +12,28 @@ import (
 // listener is what a listener contributes to decisions.
 type listener struct {
 	allow     bart.Table[*Rule]
+	entries   []allowEntry // in the order written
 	anonymous bool
-	passwords bool // AUTH with a password is taken
-	auth      []string
+	methods   Factors // it takes, FactorNetwork aside
+}
+
+// allowEntry is one network of an allow list.
+type allowEntry struct {
+	prefixes []netip.Prefix
+	rule     *Rule
+	note     note
+}
+
+// fill puts into the allow list what has not ended.
+func (l *listener) fill(now time.Time) {
+	l.allow = bart.Table[*Rule]{}
+	for i := range l.entries {
+		if e := &l.entries[i]; !e.note.ended(now) {
+			for _, prefix := range e.prefixes {
+				l.allow.Insert(prefix, e.rule)
+			}
+		}
+	}
 }
 
 // AdmitAddr decides whether an address may use a listener at all. IPv4-mapped
@@ -41,11 +60,12 @@ func (p *Policy) AdmitAddr(listener string, addr netip.Addr) Decision {
 // certificate. An unknown listener takes none.
 func (p *Policy) Takes(listener, method string) bool {
 	l := p.listeners[listener]
-	return l != nil && slices.Contains(l.auth, method)
+	f, ok := factorOf(method)
+	return l != nil && ok && l.methods&f != 0
 }
 
 var (
-	methods  = []string{"password", "token", "certificate"}
+	anywhere = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 )
 
@@ -55,47 +75,52 @@ func (c *compiler) compileListener(src *ListenerSource, listeners map[string]*li
 		c.fail(src.Name.At, field+": defined twice", "")
 		return
 	}
-	l := &listener{anonymous: src.Anonymous, auth: methods}
+	l := &listener{anonymous: src.Anonymous, methods: everyMethod}
 	listeners[name] = l
 	if src.Allow == nil {
-		for _, prefix := range loopback {
-			l.allow.Insert(prefix, &Rule{Text: "allow: loopback (nothing else is said)", At: src.Name.At})
-		}
+		l.entries = []allowEntry{{loopback, &Rule{Text: "allow: loopback (nothing else is said)", At: src.Name.At}, note{}}}
 	} else if len(src.Allow) == 0 {
 		c.report(Problem{
 			At: src.Name.At, What: field + ".allow: empty, nobody is admitted", Warning: true,
 			Hint: `leave it out for loopback only, or say "any"`,
 		})
 	}
-	for _, t := range src.Allow {
-		c.addAllow(l, field+".allow: ", t)
+	for i, t := range src.Allow {
+		var n note
+		if i < len(src.AllowNotes) {
+			n = c.note(field+".allow "+strconv.Quote(t.Value), src.AllowNotes[i])
+		}
+		c.addAllow(l, field+".allow", t, n)
 	}
+	l.fill(c.now)
 	if src.Auth != nil {
-		l.auth = nil
+		l.methods = 0
 	}
 	for _, t := range src.Auth {
-		if !slices.Contains(methods, t.Value) {
+		f, ok := factorOf(t.Value)
+		if !ok || f&everyMethod == 0 {
 			c.fail(t.At, field+".auth: "+quoted("unknown method", t.Value), "password, token or certificate")
 			continue
 		}
-		l.auth = append(l.auth, t.Value)
+		l.methods |= f
 	}
-	l.passwords = slices.Contains(l.auth, "password")
 }
 
-func (c *compiler) addAllow(l *listener, field string, t Text) {
+// everyMethod is what a listener takes that says nothing.
+const everyMethod = FactorPassword | FactorToken | FactorCertificate
+
+func (c *compiler) addAllow(l *listener, field string, t Text, n note) {
 	rule := &Rule{Text: "allow: " + t.Value, At: t.At}
 	if t.Value == "any" {
-		l.allow.Insert(netip.MustParsePrefix("0.0.0.0/0"), rule)
-		l.allow.Insert(netip.MustParsePrefix("::/0"), rule)
+		l.entries = append(l.entries, allowEntry{anywhere, rule, n})
 		return
 	}
 	prefix, what, hint := parsePrefix(t.Value)
 	if what != "" {
-		c.fail(t.At, field+what, hint)
+		c.fail(t.At, field+": "+what, hint)
 		return
 	}
-	l.allow.Insert(prefix, rule)
+	l.entries = append(l.entries, allowEntry{[]netip.Prefix{prefix}, rule, n})
 }
 
 // parsePrefix reads a network or an address. An IPv4-mapped one counts as

@@ -59,7 +59,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	password := []byte("pw")
 	b.ReportAllocs()
 	for b.Loop() {
-		if u, _ := p.Authenticate("gw", "app", password); u == nil {
+		if pr, _ := p.Authenticate(&Attempt{Listener: "gw", User: "app", Password: password}); pr.User == nil {
 			b.Fatal("refused")
 		}
 	}

@@ -131,6 +131,16 @@ func editDistance(a, b string, limit int) int {
 // ErrUserName is the answer to a user name with white space or a NUL byte in it.
 var ErrUserName = errors.New("Usernames can't contain spaces or null characters")
 
+// ErrDefaultUser is the answer to ACL DELUSER default.
+var ErrDefaultUser = errors.New("The 'default' user cannot be removed")
+
+// DefinedError is the answer to ACL SETUSER and DELUSER of a user whom the
+// operator keeps in policy.yaml.
+type DefinedError struct{ User string }
+
+// Error gives the text behind ERR.
+func (e *DefinedError) Error() string { return "User '" + e.User + "' is defined in policy.yaml" }
+
 // ErrOpenDefault is the answer to rules that would let everybody in as user
 // default on a listener that is not anonymous.
 var ErrOpenDefault = errors.New("user default may be on and nopass only where every listener is anonymous: true")

@@ -15,7 +15,16 @@ type language struct {
 	specs     []*command.Spec
 	guarded   command.Categories
 	discovery bool
+	open      bool // users and selectors begin with all channels
+	passwords PasswordRules
 	skipped   []*fault // rules left out because a later server may know their command
+}
+
+// selector gives a selector as a user begins with it.
+func (l *language) selector(label string, at Origin) *selector {
+	s := newSelector(label, at, len(l.specs))
+	s.allChannels = l.open
+	return s
 }
 
 // command finds a command or container|sub by its lower-case name.

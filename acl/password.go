@@ -2,7 +2,6 @@ package acl
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -42,51 +41,3 @@ func GenPass(random io.Reader) (string, error) {
 	}
 	return hex.EncodeToString(b[:]), nil
 }
-
-// Authenticate proves a password for a user name; AUTH with a password alone
-// speaks for user default. On success the Reason is None and the User not nil.
-// Unknown user, disabled user and wrong password cost the same: one hash and
-// the same number of comparisons, each in constant time. Clients must get one
-// answer for all of them; the Reason tells them apart for the record only.
-func (p *Policy) Authenticate(listener, user string, password []byte) (*User, Reason) {
-	given := sha256.Sum256(password)
-	u := p.users[user]
-	var hashes []passwordHash
-	if u != nil {
-		hashes = u.hashes
-	}
-	fits := 0
-	for i := range p.mostHashes {
-		var stored passwordHash
-		present := 0
-		if i < len(hashes) {
-			stored, present = hashes[i], 1
-		}
-		fits |= present & subtle.ConstantTimeCompare(stored[:], given[:])
-	}
-	l := p.listeners[listener]
-	switch {
-	case l == nil || !l.passwords:
-		return nil, MethodRefused
-	case u == nil:
-		return nil, NoSuchUser
-	case !u.enabled:
-		return nil, UserDisabled
-	case fits == 0 && !u.nopass:
-		return nil, WrongPassword
-	}
-	return u, None
-}
-
-// Anonymous gives the user that sessions of the listener start as without any
-// proof: default, if the listener is anonymous and default is on and nopass.
-// Otherwise nil.
-func (p *Policy) Anonymous(listener string) *User {
-	l, u := p.listeners[listener], p.users[defaultUser]
-	if l == nil || !l.anonymous || u == nil || !u.enabled || !u.nopass {
-		return nil
-	}
-	return u
-}
-
-const defaultUser = "default"

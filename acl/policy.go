@@ -1,7 +1,11 @@
 package acl
 
 import (
+	"maps"
 	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/sallyport/sallyport/acl/command"
 )
@@ -16,8 +20,20 @@ type Policy struct {
 	names     []string // of users, sorted bytewise
 	listeners map[string]*listener
 	modes     Modes
+	now       time.Time // when it came into force
+
+	roles         map[string]*role
+	roleNames     []string // sorted
+	listenerNames []string // sorted
+	issuers       map[string]*issuer
+	bound         map[tokenBinding]*User // users whom tokens may enter
+	byName        map[nameKey][]*User    // users whom certificates name
+	bare          *selector              // the root of a principal who is no user
+	expiry        []expiryRule
+	passwords     PasswordRules
 
 	mostHashes int // of any user; every authentication compares as many
+	mostTokens int // the same of opaque tokens
 }
 
 // Decision is a verdict and its grounds.
@@ -42,6 +58,8 @@ type Decision struct {
 type Rule struct {
 	Text string // "+@read", "~app:*", "never: shutdown"
 	At   Origin
+
+	hits *atomic.Uint64 // of Hits; nil: not counted
 }
 
 // User finds a user by name, nil if there is none (used to re-judge live
@@ -74,10 +92,14 @@ func (p *Policy) CheckRules(name string, rules []string) error {
 // WithUser gives a policy in which the rules have been applied in order to the
 // named user, who is created (off, nothing allowed) if there is none: the
 // effect of ACL SETUSER. The receiver is unchanged. At the first bad rule
-// nothing is applied and the error is a *RuleError in Redis's words.
+// nothing is applied and the error is a *RuleError in Redis's words. A user of
+// policy.yaml is not changed: the error is a *DefinedError.
 func (p *Policy) WithUser(name string, rules []string) (*Policy, error) {
 	if name == "" || hasSpaceOrNUL(name) {
 		return nil, ErrUserName
+	}
+	if old := p.users[name]; old != nil && old.kind == inPolicy {
+		return nil, &DefinedError{name}
 	}
 	words, f := joinArgs(rules)
 	if f != nil {
@@ -98,24 +120,30 @@ func (p *Policy) WithUser(name string, rules []string) (*Policy, error) {
 	if u.name == defaultUser && u.enabled && u.nopass && !p.allAnonymous() {
 		return nil, ErrOpenDefault
 	}
+	u.kind = atRunTime
 	return p.with(u, name), nil
 }
 
 // WithoutUser gives a policy without the named user: the effect of ACL DELUSER.
 // The receiver is unchanged; it is returned as it is if there is no such user.
-func (p *Policy) WithoutUser(name string) *Policy {
-	if p.users[name] == nil {
-		return p
+// User default is never deleted (ErrDefaultUser), nor one of policy.yaml
+// (*DefinedError).
+func (p *Policy) WithoutUser(name string) (*Policy, error) {
+	u := p.users[name]
+	switch {
+	case name == defaultUser:
+		return nil, ErrDefaultUser
+	case u == nil:
+		return p, nil
+	case u.kind == inPolicy:
+		return nil, &DefinedError{name}
 	}
-	return p.with(nil, name)
+	return p.with(nil, name), nil
 }
 
 func (p *Policy) with(u *User, name string) *Policy {
 	next := *p
-	next.users = make(map[string]*User, len(p.users)+1)
-	for n, old := range p.users {
-		next.users[n] = old
-	}
+	next.users = maps.Clone(p.users)
 	delete(next.users, name)
 	if u != nil {
 		next.users[name] = u
@@ -126,12 +154,28 @@ func (p *Policy) with(u *User, name string) *Policy {
 
 // index fills what is derived from the users.
 func (p *Policy) index() {
-	p.names, p.mostHashes = p.names[:0:0], 1
+	p.names, p.mostHashes, p.mostTokens = p.names[:0:0], 1, 0
 	for name, u := range p.users {
 		p.names = append(p.names, name)
 		p.mostHashes = max(p.mostHashes, len(u.hashes))
+		p.mostTokens = max(p.mostTokens, len(u.tokens))
 	}
 	slices.Sort(p.names)
+}
+
+func sortedUsers(users map[string]*User) []*User {
+	list := slices.Collect(maps.Values(users))
+	slices.SortFunc(list, func(a, b *User) int { return strings.Compare(a.name, b.name) })
+	return list
+}
+
+// eachRole yields the names of the roles.
+func (p *Policy) eachRole(yield func(string) bool) {
+	for name := range p.roles {
+		if !yield(name) {
+			return
+		}
+	}
 }
 
 func (p *Policy) allAnonymous() bool {

@@ -11,6 +11,7 @@ import (
 //
 //	role reader: +@read ~shared:*
 //	user app: on ~app:* +@write
+//	filed old: on ~old:* +@read     (a user of the aclfile)
 //	roles app: reader writer
 //	scripts app
 //	categories: admin dangerous
@@ -46,6 +47,8 @@ func parseSource(t testing.TB, file, text string) Source {
 			src.Roles = append(src.Roles, RoleSource{Name: nameText, Rules: body})
 		case "user":
 			src.Users = append(src.Users, UserSource{Name: nameText, Rules: body})
+		case "filed":
+			src.ACLFile = append(src.ACLFile, UserSource{Name: nameText, Rules: body})
 		case "roles":
 			src.Users[len(src.Users)-1].Roles = list
 		case "scripts":

@@ -11,10 +11,13 @@ func TestReasons_are_a_closed_list(t *testing.T) {
 		"address_not_allowed", "too_many_clients", "memory_limit", "handshake_failed", "handshake_timeout",
 		"no_certificate", "unknown_ca", "expired_certificate", "certificate_not_yet_valid", "wrong_usage", "bad_certificate",
 		"unsupported_version", "no_shared_cipher", "not_tls", "cross_protocol",
+		"certificate_revoked", "revocation_unknown", "proxy_header",
 		"no_such_user", "user_disabled", "wrong_password", "method_not_allowed", "auth_throttled",
+		"user_expired", "listener_not_allowed", "source_not_allowed", "factor_missing", "ambiguous_certificate",
+		"bad_token", "token_expired", "token_keys_unknown", "token_for_other", "token_without_role", "weak_password", "password_expired",
 		"not_authenticated", "unknown_command", "unknown_subcommand", "wrong_arity", "keys_not_found",
 		"command_refused", "command_unsupported", "command_not_allowed", "key_not_allowed", "channel_not_allowed",
-		"guarded", "never", "keyspace_wide", "script_confined", "protocol_error",
+		"guarded", "never", "keyspace_wide", "script_confined", "protocol_error", "ttl_required",
 	}
 	all := Reasons()
 	if len(all) != len(want) {

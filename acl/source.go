@@ -3,6 +3,7 @@ package acl
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/acl/command"
 )
@@ -43,15 +44,40 @@ type Text struct {
 type Source struct {
 	Table     *command.Table
 	Roles     []RoleSource
-	Users     []UserSource
+	Users     []UserSource // of policy.yaml: ACL SETUSER and DELUSER do not touch them
+	ACLFile   []UserSource // of the aclfile, as ParseFile gives them: name and rules alone
+	Tokens    []TokenSource
+	Expiry    []ExpirySource
 	Guard     GuardSource
 	Listeners []ListenerSource
 	Modes     Modes
+	Passwords PasswordRules
+
+	// OpenChannels is acl-pubsub-default allchannels: users and selectors
+	// begin with all channels instead of none. Roles begin with none.
+	OpenChannels bool
 
 	// Discovery says that commands missing from the table may be learned from
 	// the backend later: a rule naming an unknown one is then a warning and has
 	// no effect, instead of an error.
 	Discovery bool
+
+	// Now is when the policy comes into force, by which until: is judged; zero
+	// means that nothing has ended yet.
+	Now time.Time
+
+	// Hits owns the rules' counters, so that they outlive a reload; nil: nothing
+	// is counted.
+	Hits *Hits
+}
+
+// Note is what an operator says of an entry beside what it grants.
+type Note struct {
+	Why   Text
+	Owner Text
+	// Until is a day (2026-12-31, its end in UTC) or an RFC 3339 time. After it
+	// the entry does not work any more. Empty: no end.
+	Until Text
 }
 
 // RoleSource is one entry of roles: in policy.yaml. Rules holds selector rules
@@ -60,6 +86,10 @@ type Source struct {
 type RoleSource struct {
 	Name  Text
 	Rules Text
+	From  []Text // networks in which the role is had; nil: everywhere
+	// Listeners at which the role is had; nil: at all of them.
+	Listeners []Text
+	Note      Note
 }
 
 // UserSource is one entry of users: in policy.yaml, or one line of an aclfile.
@@ -68,9 +98,75 @@ type UserSource struct {
 	Rules Text
 	Roles []Text
 
+	// From are the networks the user may come from: CIDR, address, any, or unix
+	// for unix sockets. nil: wherever the listener lets somebody in.
+	From []Text
+	// Require names the proofs that are needed together: certificate, password,
+	// token, network. nil: any one credential the user has.
+	Require []Text
+	// Certificates name whom a client certificate must speak of; one fitting
+	// entry is enough.
+	Certificates []CertificateSource
+	// Token names whose tokens may enter as this user.
+	Token *TokenUserSource
+	// Tokens are opaque static ones, kept as hashes.
+	Tokens []OpaqueTokenSource
+	// PasswordHashes are argon2id in the PHC string form, beside the SHA-256
+	// ones of the rules.
+	PasswordHashes []Text
+	Listeners      []Text // where the user may log in; nil: everywhere
+	Note           Note
+
 	// UnsafeScripts lets the user run scripts without ~* &* +@all. A script may
 	// touch every key of the backend, whatever the user's patterns say.
 	UnsafeScripts bool
+}
+
+// CertificateSource names a certificate. Of several kinds given, each must fit;
+// of several names of one kind, one. Names are compared byte by byte.
+type CertificateSource struct {
+	At          Origin
+	URI         []Text
+	DNS         []Text
+	Email       []Text
+	CN          []Text
+	Fingerprint []Text // SHA-256 of the certificate in hex; colons and capitals are accepted
+}
+
+// TokenUserSource is users.X.token: the entry that lets an issuer's tokens in.
+type TokenUserSource struct {
+	Issuer Text // the name: of an entry of tokens:
+	// Subject is the value of the issuer's user claim; empty: the user's own name.
+	Subject Text
+}
+
+// OpaqueTokenSource is one entry of users.X.tokens.
+type OpaqueTokenSource struct {
+	Hash    Text // SHA-256 as 64 lower-case hexadecimal digits, with or without #
+	Expires Text // as Note.Until; empty: never, which is a warning
+}
+
+// TokenSource is what an entry of tokens: contributes to decisions.
+type TokenSource struct {
+	Name      Text
+	Listeners []Text // where its tokens are taken; nil: everywhere
+	Roles     []Text // every role its map: can give
+	// Login is a fixed name that AUTH may give instead of the user claim's
+	// value; empty: none.
+	Login Text
+	Note  Note
+}
+
+// ExpirySource is one entry of expiry: in policy.yaml.
+type ExpirySource struct {
+	At   Origin
+	Keys []Text // glob patterns, as behind a ~
+	// Require refuses a write that leaves such a key without an expiry.
+	Require bool
+	// Max refuses an expiry further away; 0: any. Whole milliseconds count.
+	Max  time.Duration
+	Mode Mode // Enforce refuses, Report lets pass and says so
+	Note Note
 }
 
 // GuardSource is guard: in policy.yaml. Nil slices take the documented
@@ -82,10 +178,11 @@ type GuardSource struct {
 
 // ListenerSource is what a listener contributes to decisions.
 type ListenerSource struct {
-	Name      Text
-	Allow     []Text // CIDR or address; the word "any"; nil: loopback only
-	Anonymous bool   // sessions may start as user default if that user is on and nopass
-	Auth      []Text // password, token, certificate: methods it takes; nil: all
+	Name       Text
+	Allow      []Text // CIDR or address; the word "any"; nil: loopback only
+	AllowNotes []Note // of the entries of Allow by index, as far as it goes
+	Anonymous  bool   // sessions may start as user default if that user is on and nopass
+	Auth       []Text // password, token, certificate: methods it takes; nil: all
 }
 
 // Mode is how a layer of the decision acts. The zero value enforces.

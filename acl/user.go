@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/acl/command"
 )
@@ -22,18 +23,38 @@ type User struct {
 	unsafeScripts bool
 	hashes        []passwordHash
 	nopassAt      Origin
+	kind          userKind
+
+	// What only policy.yaml can say.
+	note         note
+	scope        scope
+	from         *networks
+	require      Factors
+	certificates []certificateRule
+	binding      *tokenBinding
+	tokens       []opaqueToken
+	argon        []argonHash
 
 	selectors []*selector // root, written ones, roles
 	roles     []string
 	table     *command.Table
 }
 
+// userKind is where a user comes from.
+type userKind uint8
+
+const (
+	atRunTime userKind = iota // ACL SETUSER, and nowhere else
+	inFile                    // the aclfile
+	inPolicy                  // policy.yaml
+)
+
 func newUser(lang *language, name string, at Origin) *User {
 	return &User{
 		name:      name,
 		at:        at,
 		table:     lang.table,
-		selectors: []*selector{newSelector("root", at, len(lang.specs))},
+		selectors: []*selector{lang.selector("root", at)},
 	}
 }
 
@@ -51,6 +72,19 @@ func (u *User) Passwords() int { return len(u.hashes) }
 
 // Roles names the user's roles in order. The caller must not change the slice.
 func (u *User) Roles() []string { return u.roles }
+
+// Defined says whether the user stands in policy.yaml, where ACL SETUSER and
+// DELUSER do not reach.
+func (u *User) Defined() bool { return u.kind == inPolicy }
+
+// Note gives what the operator says of the user: why it is there, whose it is
+// and until when it works (zero: no end).
+func (u *User) Note() (why, owner string, until time.Time) {
+	return u.note.why, u.note.owner, u.note.until
+}
+
+// Requires gives the proofs the user needs together; none: any one will do.
+func (u *User) Requires() Factors { return u.require }
 
 // At gives where the user was written.
 func (u *User) At() Origin { return u.at }
@@ -98,11 +132,12 @@ func (u *User) apply(lang *language, w word) *fault {
 	case "skip-sanitize-payload":
 		u.skipSanitize = true
 	case "clearselectors":
-		u.selectors = u.selectors[:1:1]
+		u.selectors, u.roles = u.selectors[:1:1], nil
 	case "reset":
 		u.enabled, u.nopass, u.skipSanitize, u.hashes = false, false, false, nil
 		root := u.selectors[0]
-		u.selectors = []*selector{newSelector(root.label, root.at, len(lang.specs))}
+		u.selectors = []*selector{lang.selector(root.label, root.at)}
+		u.roles = nil
 	default:
 		return u.applyPrefixed(lang, w)
 	}
@@ -172,7 +207,7 @@ func (u *User) addSelector(lang *language, w word) *fault {
 	if !ok {
 		return &fault{word: w.text, at: w.at, what: "a quote in a selector is not closed"}
 	}
-	s := newSelector("selector "+strconv.Itoa(len(u.selectors)), w.at, len(lang.specs))
+	s := lang.selector("selector "+strconv.Itoa(len(u.selectors)), w.at)
 	for _, inner := range words {
 		if f := s.apply(lang, inner); f != nil {
 			if lang.discovery && f.unknownCommand {

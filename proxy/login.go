@@ -35,7 +35,10 @@ func (s *session) login(user string, password []byte) {
 // prove tries a user name and a password, records the attempt, and lets the
 // session speak for that user if they fit.
 func (s *session) prove(user string, password []byte) bool {
-	u, reason := s.w.policy.Authenticate(s.facts.listener, user, password)
+	pr, reason := s.w.policy.Authenticate(&acl.Attempt{
+		Listener: s.facts.listener, Addr: s.facts.client, User: user, Password: password, Now: s.w.now(),
+	})
+	u := pr.User
 	s.w.authEvent(s, audit.MethodPassword, user, reason)
 	if u == nil || reason != acl.None {
 		return false

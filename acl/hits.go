@@ -1,0 +1,113 @@
+package acl
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Hits owns the counters of written rules. A policy is immutable and its rules
+// only point here, so that what was counted outlives a reload. A rule is known
+// by whom it belongs to and its text, not by its line: editing elsewhere in the
+// file keeps its count, and two equal rules of one owner share one. Safe for
+// concurrent use.
+type Hits struct {
+	mu       sync.Mutex
+	counters map[hitKey]*atomic.Uint64
+}
+
+type hitKey struct{ owner, text string }
+
+// NewHits gives an owner of counters without any.
+func NewHits() *Hits { return &Hits{counters: make(map[hitKey]*atomic.Uint64)} }
+
+// Hit counts a decision that rests on the rule. It does nothing on a nil rule,
+// or one whose policy was compiled without counters.
+func (r *Rule) Hit() {
+	if r != nil && r.hits != nil {
+		r.hits.Add(1)
+	}
+}
+
+// Hits gives how many decisions were counted on the rule.
+func (r *Rule) Hits() uint64 {
+	if r == nil || r.hits == nil {
+		return 0
+	}
+	return r.hits.Load()
+}
+
+// OwnedRule is a written rule and whose it is: user app, role reader, listener
+// gateway, guard, expiry.
+type OwnedRule struct {
+	Owner string
+	*Rule
+}
+
+// Rules lists what was written and still decides something: the rules of users
+// and roles that switch commands, the allow lists, guard and expiry. A role's
+// stand there once, under the role. The caller owns the slice.
+func (p *Policy) Rules() []OwnedRule {
+	var all []OwnedRule
+	seen := make(map[*Rule]bool)
+	add := func(owner string, r *Rule) {
+		if r != nil && !seen[r] {
+			seen[r] = true
+			all = append(all, OwnedRule{owner, r})
+		}
+	}
+	for _, name := range p.roleNames {
+		p.roles[name].selector.eachRule(func(r *Rule) { add("role "+name, r) })
+	}
+	for _, name := range p.names {
+		for _, s := range p.users[name].selectors {
+			s.eachRule(func(r *Rule) { add("user "+name, r) })
+		}
+	}
+	for _, l := range p.listenerNames {
+		for i := range p.listeners[l].entries {
+			add("listener "+l, p.listeners[l].entries[i].rule)
+		}
+	}
+	for i := range p.guard.categories {
+		add("guard", p.guard.categories[i].rule)
+	}
+	for _, spec := range p.specs {
+		add("guard", p.guard.never[spec.ID])
+	}
+	for i := range p.expiry {
+		add("expiry", p.expiry[i].rule)
+	}
+	return all
+}
+
+func (s *selector) eachRule(yield func(*Rule)) {
+	for _, r := range s.rules {
+		yield(r)
+	}
+	for i := range s.firstArgs {
+		yield(s.firstArgs[i].rule)
+	}
+}
+
+// adopt gives every rule of the policy its counter and forgets those of rules
+// that are gone.
+func (h *Hits) adopt(p *Policy) {
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	kept := make(map[hitKey]*atomic.Uint64)
+	for _, r := range p.Rules() {
+		key := hitKey{r.Owner, r.Text}
+		counter := kept[key]
+		if counter == nil {
+			if counter = h.counters[key]; counter == nil {
+				counter = new(atomic.Uint64)
+			}
+			kept[key] = counter
+		}
+		r.Rule.hits = counter
+	}
+	h.counters = kept
+}
