@@ -1,0 +1,199 @@
+package token
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+)
+
+// Bounds on a key set: what is read, what is kept, and how many keys one token
+// may be tried with.
+const (
+	maxKeyBytes = 1 << 20
+	maxKeys     = 64
+	maxTried    = 4
+)
+
+// keySet is an issuer's public keys. Immutable.
+type keySet struct {
+	keys   []publicKey
+	loaded time.Time // when they could last be read
+	digest [sha256.Size]byte
+}
+
+type publicKey struct {
+	id        string // empty: it answers to every id
+	algorithm string // empty: whatever its kind allows
+	key       crypto.PublicKey
+}
+
+// candidates gives the keys a token with this header can be signed with. found
+// tells whether the id itself is known, be it for another algorithm.
+func (s *keySet) candidates(id, algorithm string) (keys []publicKey, found bool) {
+	for _, k := range s.keys {
+		if id != "" && k.id != "" && k.id != id {
+			continue
+		}
+		found = true
+		if (k.algorithm == "" || k.algorithm == algorithm) && fits(algorithm, k.key) {
+			keys = append(keys, k)
+		}
+	}
+	return keys, found
+}
+
+// KeyInfo says what a file or URL of keys held.
+type KeyInfo struct {
+	Usable  int      // keys that can verify tokens
+	Skipped []string // why others can't; no key material
+}
+
+// CheckKeys reads the text of a key file or of a URL's answer: a JSON Web Key
+// Set, or PEM public keys and certificates. Keys it can't use are skipped, as
+// issuers publish keys for other purposes beside those; none left is an error,
+// and so is a private key, which must not be where public keys are read.
+func CheckKeys(text []byte) (KeyInfo, error) {
+	_, info, err := parseKeys(text)
+	return info, err
+}
+
+func parseKeys(text []byte) (*keySet, KeyInfo, error) {
+	var info KeyInfo
+	var keys []publicKey
+	var err error
+	switch {
+	case len(text) > maxKeyBytes:
+		err = errors.New("longer than 1 MiB")
+	case bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")):
+		keys, info.Skipped, err = parseJWKS(text)
+	default:
+		keys, info.Skipped, err = parsePEM(text)
+	}
+	if err != nil {
+		return nil, info, err
+	}
+	if len(keys) > maxKeys {
+		return nil, info, fmt.Errorf("%d keys are more than %d", len(keys), maxKeys)
+	}
+	if info.Usable = len(keys); info.Usable == 0 {
+		if len(info.Skipped) > 0 {
+			return nil, info, fmt.Errorf("there is no key that verifies tokens: %s", info.Skipped[0])
+		}
+		return nil, info, errors.New("there is no key")
+	}
+	return &keySet{keys: keys, digest: sha256.Sum256(text)}, info, nil
+}
+
+var errPrivateKey = errors.New("it holds a private key, where only public keys belong")
+
+func parseJWKS(text []byte) (keys []publicKey, skipped []string, err error) {
+	if err := scan(text, maxSetValues, nil); err != nil {
+		return nil, nil, fmt.Errorf("its contents are %w", err)
+	}
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(text, &set); err != nil {
+		return nil, nil, errors.New("the key set has no array of keys")
+	}
+	skip := func(i int, why string) { skipped = append(skipped, fmt.Sprintf("keys[%d] is %s", i, why)) }
+	for i, raw := range set.Keys {
+		var m jwkset.JWKMarshal
+		if json.Unmarshal(raw, &m) != nil {
+			skip(i, "no JSON Web Key")
+			continue
+		}
+		switch {
+		case m.KTY == jwkset.KtyOct:
+			skip(i, "a shared secret, which verifies nothing")
+			continue
+		case m.D != "" || m.P != "" || m.Q != "":
+			return nil, nil, errPrivateKey
+		case m.USE != "" && m.USE != jwkset.UseSig:
+			skip(i, "not meant for signatures")
+			continue
+		case len(m.KEYOPS) > 0 && !verifies(m.KEYOPS):
+			skip(i, "not meant for verifying")
+			continue
+		case m.ALG != "" && !known(m.ALG.String()):
+			skip(i, "for an algorithm that is not supported")
+			continue
+		}
+		jwk, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{SkipX5UScheme: true})
+		if err != nil {
+			skip(i, "damaged or of an unknown kind")
+			continue
+		}
+		if fault := sound(jwk.Key()); fault != "" {
+			skip(i, fault)
+			continue
+		}
+		if m.ALG != "" && !fits(m.ALG.String(), jwk.Key()) {
+			skip(i, "of another kind than its algorithm")
+			continue
+		}
+		keys = append(keys, publicKey{m.KID, m.ALG.String(), jwk.Key()})
+	}
+	return keys, skipped, nil
+}
+
+func verifies(operations []jwkset.KEYOPS) bool {
+	for _, o := range operations {
+		if o == jwkset.KeyOpsVerify {
+			return true
+		}
+	}
+	return false
+}
+
+func parsePEM(text []byte) (keys []publicKey, skipped []string, err error) {
+	for i := 0; ; i++ {
+		var block *pem.Block
+		block, text = pem.Decode(text)
+		if block == nil {
+			if i == 0 {
+				return nil, nil, errors.New("neither a JSON Web Key Set nor PEM")
+			}
+			return keys, skipped, nil
+		}
+		key, err := pemKey(block)
+		if err == errPrivateKey {
+			return nil, nil, err
+		}
+		fault := "damaged or of an unknown kind"
+		if err == nil {
+			fault = sound(key)
+		}
+		if fault != "" {
+			skipped = append(skipped, fmt.Sprintf("PEM block %d is %s", i+1, fault))
+			continue
+		}
+		keys = append(keys, publicKey{key: key})
+	}
+}
+
+func pemKey(block *pem.Block) (crypto.PublicKey, error) {
+	switch block.Type {
+	case "PUBLIC KEY":
+		return x509.ParsePKIXPublicKey(block.Bytes)
+	case "RSA PUBLIC KEY":
+		return x509.ParsePKCS1PublicKey(block.Bytes)
+	case "CERTIFICATE":
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		return c.PublicKey, nil
+	case "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY":
+		return nil, errPrivateKey
+	}
+	return nil, errors.New("unknown block")
+}
