@@ -51,7 +51,15 @@ func (p *Policy) Authenticate(a *Attempt) (Principal, Reason) {
 		return Principal{}, WrongPassword
 	}
 	if pr.Factors == FactorPassword {
-		if pr.Weak = p.passwords.Weak(u.name, a.Password); pr.Weak != 0 && p.passwords.Mode == Enforce {
+		pr.Weak = p.passwords.Weak(u.name, a.Password)
+		if p.passwords.Old(u.passwordsSet, a.Now) {
+			pr.Weak |= PasswordOld
+		}
+		switch {
+		case pr.Weak == 0 || p.passwords.Mode != Enforce:
+		case pr.Weak == PasswordOld:
+			return Principal{}, PasswordExpired
+		default:
 			return Principal{}, PasswordWeak
 		}
 	}

@@ -50,18 +50,25 @@ func Compile(src Source) (*Policy, []Problem) {
 		}
 	}
 	c.indexCertificates(p)
-	p.expiry = c.compileExpiry(src.Expiry)
+	if p.expiry = c.compileExpiry(src.Expiry); len(p.expiry) > 0 {
+		for id, spec := range p.specs {
+			if lifetimes[spec.Name] != nil {
+				p.attrs[id] |= attrExpiry
+			}
+		}
+	}
 	for i := range src.Listeners {
 		c.compileListener(&src.Listeners[i], p.listeners)
 	}
 	p.listenerNames = slices.Sorted(maps.Keys(p.listeners))
-	c.checkDefault(p.users[defaultUser], src.Listeners)
+	c.checkDefault(p)
 	if c.failed {
 		return nil, c.problems
 	}
 	p.index()
 	c.warnWithoutEffect(p)
-	src.Hits.adopt(p)
+	p.counters = src.Hits
+	p.counters.adopt(p)
 	return p, c.problems
 }
 
@@ -130,7 +137,7 @@ func (c *compiler) judge(field string, f *fault) {
 		return
 	}
 	p := f.problem(field)
-	p.Warning = f.unknownCommand && c.lang.discovery
+	p.Warning = f.mild || f.unknownCommand && c.lang.discovery
 	c.report(p)
 }
 
@@ -197,6 +204,12 @@ func (c *compiler) compileUser(p *Policy, src *UserSource, listeners []ListenerS
 	}
 	c.compileOpaque(u, field, src.Tokens)
 	c.compileArgon(u, field, src.PasswordHashes)
+	if set := src.PasswordsSet; set.Value != "" {
+		var err error
+		if u.passwordsSet, err = time.Parse(time.DateOnly, set.Value); err != nil {
+			c.fail(set.At, field+".passwords_set: "+quoted("not a day:", set.Value), "write 2026-12-31")
+		}
+	}
 	c.compileRequire(u, field, src)
 	return u
 }
@@ -276,23 +289,4 @@ func (c *compiler) addRole(u *User, role Text, roles map[string]*role) {
 	}
 	u.roles = append(u.roles, role.Value)
 	u.selectors = append(u.selectors, r.selector)
-}
-
-// checkDefault refuses a default user who lets everybody in, unless every
-// listener says by name that it wants that.
-func (c *compiler) checkDefault(u *User, listeners []ListenerSource) {
-	if u == nil || !u.enabled || !u.nopass {
-		return
-	}
-	for _, l := range listeners {
-		if !l.Anonymous {
-			at := u.nopassAt
-			if at == (Origin{}) {
-				at = u.at
-			}
-			c.fail(at, "users.default.rules: on and nopass lets everybody in through listener "+strconv.Quote(l.Name.Value),
-				"give default a password, switch it off, or set anonymous: true on that listener")
-			return
-		}
-	}
 }

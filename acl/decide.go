@@ -33,11 +33,19 @@ func (p *Policy) Decide(u *User, call *command.Call) Decision {
 		p.judge(&t, u, s, call, a, modes)
 		reason, hard := t.refusal(modes)
 		if reason == None {
-			return t.allowed(modes)
+			d := t.allowed(modes)
+			if a&attrExpiry != 0 {
+				p.judgeExpiry(&d, call)
+			}
+			return d
 		}
 		out.take(&t, reason, hard)
 	}
-	return out.decision(p.guard, spec)
+	d := out.decision(p.guard, spec)
+	if d.Allowed && a&attrExpiry != 0 {
+		p.judgeExpiry(&d, call)
+	}
+	return d
 }
 
 // modesFor gives the modes that apply to a command: below the floor, none does.

@@ -18,6 +18,7 @@ const (
 	faultChannelAfterAll
 	faultFirstArgOfSub
 	faultUnmatched
+	faultPassword
 )
 
 // fault is one bad rule: in Redis's words by its kind, in the operator's by
@@ -30,6 +31,7 @@ type fault struct {
 	hint string
 
 	unknownCommand bool // a later server may know it
+	mild           bool // a warning
 }
 
 // text gives Redis's words for the fault.
@@ -49,6 +51,9 @@ func (f *fault) text() string {
 			" Try 'resetchannels' to start with an empty list of channels"
 	case faultFirstArgOfSub:
 		return "Allowing first-arg of a subcommand is not supported"
+	}
+	if f.kind == faultPassword {
+		return strings.ToUpper(f.what[:1]) + f.what[1:]
 	}
 	return "Syntax error"
 }

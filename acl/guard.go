@@ -21,6 +21,7 @@ const (
 	attrTracking                   // CLIENT TRACKING: wide in broadcast mode
 	attrScript                     // runs or loads code that reaches everything
 	attrFloor                      // ACL SETUSER, DELUSER, LOAD, SAVE: no mode lifts a refusal
+	attrExpiry                     // its shape says what becomes of its keys' expiry, and expiry: asks
 	attrUserRules = attrGuarded | attrWide | attrTracking | attrScript
 )
 

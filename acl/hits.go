@@ -102,12 +102,17 @@ func (h *Hits) adopt(p *Policy) {
 		key := hitKey{r.Owner, r.Text}
 		counter := kept[key]
 		if counter == nil {
-			if counter = h.counters[key]; counter == nil {
+			if counter = r.Rule.hits; counter == nil {
+				counter = h.counters[key]
+			}
+			if counter == nil {
 				counter = new(atomic.Uint64)
 			}
 			kept[key] = counter
 		}
-		r.Rule.hits = counter
+		if r.Rule.hits == nil { // else it is in use already, by a policy this one came of
+			r.Rule.hits = counter
+		}
 	}
 	h.counters = kept
 }

@@ -32,6 +32,8 @@ type Policy struct {
 	expiry        []expiryRule
 	passwords     PasswordRules
 
+	counters *Hits // nil: nothing is counted
+
 	mostHashes int // of any user; every authentication compares as many
 	mostTokens int // the same of opaque tokens
 }
@@ -149,6 +151,7 @@ func (p *Policy) with(u *User, name string) *Policy {
 		next.users[name] = u
 	}
 	next.index()
+	next.counters.adopt(&next)
 	return &next
 }
 

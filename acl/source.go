@@ -114,8 +114,11 @@ type UserSource struct {
 	// PasswordHashes are argon2id in the PHC string form, beside the SHA-256
 	// ones of the rules.
 	PasswordHashes []Text
-	Listeners      []Text // where the user may log in; nil: everywhere
-	Note           Note
+	// PasswordsSet is the day on which the passwords were chosen, for
+	// PasswordRules.MaxAge; empty: unknown.
+	PasswordsSet Text
+	Listeners    []Text // where the user may log in; nil: everywhere
+	Note         Note
 
 	// UnsafeScripts lets the user run scripts without ~* &* +@all. A script may
 	// touch every key of the backend, whatever the user's patterns say.

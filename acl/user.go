@@ -22,6 +22,7 @@ type User struct {
 	skipSanitize  bool
 	unsafeScripts bool
 	hashes        []passwordHash
+	past          []passwordHash // former ones, newest first; lost at a reload
 	nopassAt      Origin
 	kind          userKind
 
@@ -34,6 +35,7 @@ type User struct {
 	binding      *tokenBinding
 	tokens       []opaqueToken
 	argon        []argonHash
+	passwordsSet time.Time // zero: unknown
 
 	selectors []*selector // root, written ones, roles
 	roles     []string
@@ -124,8 +126,10 @@ func (u *User) apply(lang *language, w word) *fault {
 	case "off":
 		u.enabled = false
 	case "nopass":
+		u.forget(u.hashes...)
 		u.nopass, u.hashes, u.nopassAt = true, nil, w.at
 	case "resetpass":
+		u.forget(u.hashes...)
 		u.nopass, u.hashes = false, nil
 	case "sanitize-payload":
 		u.skipSanitize = false
@@ -134,6 +138,7 @@ func (u *User) apply(lang *language, w word) *fault {
 	case "clearselectors":
 		u.selectors, u.roles = u.selectors[:1:1], nil
 	case "reset":
+		u.forget(u.hashes...)
 		u.enabled, u.nopass, u.skipSanitize, u.hashes = false, false, false, nil
 		root := u.selectors[0]
 		u.selectors = []*selector{lang.selector(root.label, root.at)}
@@ -150,11 +155,17 @@ func (u *User) applyPrefixed(lang *language, w word) *fault {
 	}
 	switch w.text[0] {
 	case '>':
+		if f := lang.judgePassword(u, w); f != nil {
+			return f
+		}
 		u.addHash(sha256.Sum256([]byte(w.text[1:])))
 	case '#':
 		h, ok := parseHash(w.text[1:])
 		if !ok {
 			return badHash(w)
+		}
+		if f := lang.judgeHash(u, h, w); f != nil {
+			return f
 		}
 		u.addHash(h)
 	case '<':
@@ -185,8 +196,18 @@ func (u *User) dropHash(h passwordHash, w word) *fault {
 	if i < 0 {
 		return &fault{kind: faultNoSuchPassword, word: w.text, at: w.at, what: "the password to be removed is not one of the user's"}
 	}
+	u.forget(h)
 	u.hashes = slices.Delete(u.hashes, i, i+1)
 	return nil
+}
+
+// forget keeps hashes that are no longer the user's, the newest first, so that
+// the password rules know them again.
+func (u *User) forget(hashes ...passwordHash) {
+	for _, h := range hashes {
+		past := slices.DeleteFunc(slices.Clone(u.past), func(o passwordHash) bool { return o == h })
+		u.past = append([]passwordHash{h}, past[:min(len(past), mostPast-1)]...)
+	}
 }
 
 func badHash(w word) *fault {
