@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/sallyport/sallyport/acl"
-	"github.com/sallyport/sallyport/metrics"
 	"github.com/sallyport/sallyport/proxy/resp"
 )
 
-// client answers the part of the CLIENT family that speaks of the caller's own
-// session. Ids are ours and the backend's connections never show.
-func (s *session) client(args [][]byte) {
+// client answers the CLIENT family. Ids are ours and the backend's connections
+// never show. own narrows LIST and KILL to the sessions of the caller's user.
+func (s *session) client(args [][]byte, own bool) {
 	b := s.w.scratch[:0]
 	switch s.call.Spec.Name {
 	case "client|id":
@@ -31,8 +29,16 @@ func (s *session) client(args [][]byte) {
 		s.ok()
 	case "client|setinfo":
 		s.setInfo(args[2], args[3])
-	case "client|info", "client|list":
+	case "client|info":
 		s.emit(resp.AppendVerbatim(b, s.proto, s.listing()))
+	case "client|list":
+		s.clientList(args, own)
+	case "client|kill":
+		s.clientKill(args, own)
+	case "client|help":
+		s.help(clientHelp)
+	default:
+		s.clientState(args)
 	}
 }
 
@@ -70,35 +76,11 @@ func (s *session) listing() string {
 	if s.user != nil {
 		user = s.user.Name()
 	}
+	last := "NULL"
+	if s.call.Spec != nil {
+		last = s.call.Spec.Name
+	}
 	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d idle=%d flags=N db=%d sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=%d obl=%d events=r cmd=%s user=%s redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
 		s.facts.id, s.facts.remote, s.facts.local, s.name, int64(now.Sub(s.began).Seconds()), int64(now.Sub(s.active).Seconds()),
-		s.db, s.reader.Buffered(), s.port.Unsent(), s.call.Spec.Name, user, s.proto, s.libName, s.libVer)
-}
-
-// probe answers a refused call that Probed names. It reports whether it did.
-func (s *session) probe(args [][]byte, d acl.Decision) bool {
-	if !Probed(s.user, &s.call, d) {
-		return false
-	}
-	s.w.count.Command(uint8(s.call.Class), metrics.Answered, 1)
-	if s.call.Spec.Name == "config|get" {
-		s.configGet(args)
-	} else {
-		s.client(args)
-	}
-	return true
-}
-
-// configGet answers CONFIG GET save and appendonly, which redis-benchmark asks
-// before it starts. The proxy itself keeps nothing on disk.
-func (s *session) configGet(args [][]byte) {
-	b := resp.AppendMap(s.w.scratch[:0], s.proto, len(args)-2)
-	for _, a := range args[2:] {
-		if fold(a, "save") {
-			b = appendPair(b, "save", "")
-		} else {
-			b = appendPair(b, "appendonly", "no")
-		}
-	}
-	s.emit(b)
+		s.db, s.reader.Buffered(), s.port.Unsent(), last, user, s.proto, s.libName, s.libVer)
 }

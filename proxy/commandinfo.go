@@ -1,23 +1,24 @@
 package proxy
 
 import (
+	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/command"
 	"github.com/sallyport/sallyport/proxy/resp"
 )
 
 // commandFamily answers COMMAND and its subcommands from the proxy's own table,
-// which is what the proxy decides by.
+// which is what the proxy decides by, as far as the user may run what is in it.
 func (s *session) commandFamily(args [][]byte) {
 	b := s.w.scratch[:0]
 	switch s.call.Spec.Name {
 	case "command":
-		b = s.appendCommands(b, topLevel(s.w.table))
+		b = s.appendCommands(b, s.topLevel())
 	case "command|count":
-		b = resp.AppendInt(b, int64(len(topLevel(s.w.table))))
+		b = resp.AppendInt(b, int64(len(s.topLevel())))
 	case "command|list":
 		names, ok := s.commandList(args)
 		if !ok {
-			s.fail("ERR syntax error")
+			s.fail(errSyntax)
 			return
 		}
 		b = resp.AppendArray(b, len(names))
@@ -26,52 +27,92 @@ func (s *session) commandFamily(args [][]byte) {
 		}
 	case "command|info":
 		if len(args) == 2 {
-			b = s.appendCommands(b, topLevel(s.w.table))
+			b = s.appendCommands(b, s.topLevel())
 			break
 		}
 		b = resp.AppendArray(b, len(args)-2)
 		for _, name := range args[2:] {
-			b = s.appendCommand(b, s.w.table.ByName(string(name)))
+			b = s.appendCommand(b, s.runnable(s.w.table.ByName(string(name))))
 		}
 	case "command|docs":
 		b = s.appendDocs(b, args[2:])
 	case "command|getkeys":
-		s.getKeys(args[2:])
+		s.getKeys(args[2:], false)
+		return
+	case "command|getkeysandflags":
+		s.getKeys(args[2:], true)
+		return
+	case "command|help":
+		s.help(commandHelp)
 		return
 	}
 	s.emit(b)
 }
 
-// topLevel lists the commands that are no subcommands.
-func topLevel(t *command.Table) []*command.Spec {
+// runnable is the command if the user may run it, or one of its subcommands; else nil.
+func (s *session) runnable(spec *command.Spec) *command.Spec {
+	if spec == nil || mayRun(s.w.policy, s.user, spec) {
+		return spec
+	}
+	for _, sub := range spec.Subs {
+		if mayRun(s.w.policy, s.user, sub) {
+			return spec
+		}
+	}
+	return nil
+}
+
+// runnableOf keeps of a list what the user may run.
+func (s *session) runnableOf(specs []*command.Spec) []*command.Spec {
+	var may []*command.Spec
+	for _, spec := range specs {
+		if s.runnable(spec) != nil {
+			may = append(may, spec)
+		}
+	}
+	return may
+}
+
+// topLevel lists the commands that the user may run and that are no subcommands.
+func (s *session) topLevel() []*command.Spec {
 	var top []*command.Spec
-	for _, spec := range t.Specs() {
-		if spec.Container == nil {
+	for _, spec := range s.w.table.Specs() {
+		if spec.Container == nil && s.runnable(spec) != nil {
 			top = append(top, spec)
 		}
 	}
 	return top
 }
 
-// commandList is COMMAND LIST [FILTERBY ACLCAT category | FILTERBY MODULE name].
+// commandList is COMMAND LIST [FILTERBY ACLCAT category | PATTERN glob | MODULE
+// name]. It holds subcommands, too: "config|get".
 func (s *session) commandList(args [][]byte) ([]*command.Spec, bool) {
-	all := s.w.table.Specs() // subcommands, too: "config|get"
-	switch {
-	case len(args) == 2:
-		return all, true
-	case len(args) == 5 && fold(args[2], "filterby") && fold(args[3], "aclcat"):
-		cat, _ := command.CategoryByName(string(args[4]))
-		var in []*command.Spec
-		for _, spec := range all {
-			if spec.Categories&cat != 0 {
-				in = append(in, spec)
-			}
-		}
-		return in, true
-	case len(args) == 5 && fold(args[2], "filterby") && fold(args[3], "module"):
-		return nil, true // the table does not say which module a command comes from
+	if len(args) == 2 {
+		return s.runnableOf(s.w.table.Specs()), true
 	}
-	return nil, false
+	if len(args) != 5 || !fold(args[2], "filterby") {
+		return nil, false
+	}
+	var keep func(*command.Spec) bool
+	what := string(args[4])
+	switch {
+	case fold(args[3], "aclcat"):
+		cat, _ := command.CategoryByName(what)
+		keep = func(spec *command.Spec) bool { return spec.Categories&cat != 0 }
+	case fold(args[3], "pattern"):
+		keep = func(spec *command.Spec) bool { return acl.Matches(what, spec.Name) }
+	case fold(args[3], "module"):
+		return nil, true // the table does not say which module a command comes from
+	default:
+		return nil, false
+	}
+	var in []*command.Spec
+	for _, spec := range s.w.table.Specs() {
+		if keep(spec) && s.runnable(spec) != nil {
+			in = append(in, spec)
+		}
+	}
+	return in, true
 }
 
 func (s *session) appendCommands(b []byte, specs []*command.Spec) []byte {
@@ -107,20 +148,20 @@ func (s *session) appendCommand(b []byte, spec *command.Spec) []byte {
 	}
 	b = resp.AppendArray(b, 0)
 	b = resp.AppendArray(b, 0)
-	return s.appendCommands(b, spec.Subs)
+	return s.appendCommands(b, s.runnableOf(spec.Subs))
 }
 
 // appendDocs is COMMAND DOCS: the proxy has no documentation, so each command
 // known maps to an empty entry, from which clients take that there is none.
 func (s *session) appendDocs(b []byte, names [][]byte) []byte {
-	specs := topLevel(s.w.table)
-	if len(names) > 0 {
-		specs = specs[:0:0]
-		for _, name := range names {
-			if spec := s.w.table.ByName(string(name)); spec != nil {
-				specs = append(specs, spec)
-			}
+	var specs []*command.Spec
+	for _, name := range names {
+		if spec := s.runnable(s.w.table.ByName(string(name))); spec != nil {
+			specs = append(specs, spec)
 		}
+	}
+	if len(names) == 0 {
+		specs = s.topLevel()
 	}
 	b = resp.AppendMap(b, s.proto, len(specs))
 	for _, spec := range specs {
@@ -129,8 +170,9 @@ func (s *session) appendDocs(b []byte, names [][]byte) []byte {
 	return b
 }
 
-// getKeys is COMMAND GETKEYS: the keys as the proxy itself finds them.
-func (s *session) getKeys(args [][]byte) {
+// getKeys is COMMAND GETKEYS and GETKEYSANDFLAGS: the keys as the proxy itself
+// finds them, and what it asks of patterns for them.
+func (s *session) getKeys(args [][]byte, flags bool) {
 	var inner command.Call
 	fault := s.w.table.Parse(args, &inner)
 	// A script or function may do without keys: whatever its count says, Redis
@@ -154,7 +196,43 @@ func (s *session) getKeys(args [][]byte) {
 	}
 	b := resp.AppendArray(s.w.scratch[:0], len(inner.Keys))
 	for _, k := range inner.Keys {
-		b = resp.AppendBulk(b, args[k.Arg])
+		if !flags {
+			b = resp.AppendBulk(b, args[k.Arg])
+			continue
+		}
+		b = resp.AppendBulk(resp.AppendArray(b, 2), args[k.Arg])
+		words := accessWords[k.Access&(command.Read|command.Write)]
+		b = resp.AppendSet(b, s.proto, len(words))
+		for _, word := range words {
+			b = resp.AppendSimple(b, word)
+		}
 	}
 	s.emit(b)
+}
+
+// accessWords are the flags of a key by the access it needs. Redis tells more
+// kinds of writing apart than decisions need.
+var accessWords = [...][]string{
+	0:                            {"RO"},
+	command.Read:                 {"RO", "access"},
+	command.Write:                {"OW", "update"},
+	command.Read | command.Write: {"RW", "access", "update"},
+}
+
+var commandHelp = []string{
+	"COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+	"(no subcommand)",
+	"    The commands you may run, in detail.",
+	"COUNT",
+	"    Their number, without subcommands.",
+	"LIST",
+	"    Their names: FILTERBY ACLCAT <category>, or FILTERBY PATTERN <pattern>.",
+	"INFO [<command-name> ...]",
+	"    The named ones in detail.",
+	"DOCS [<command-name> ...]",
+	"    An empty entry for each: the proxy has no documentation.",
+	"GETKEYS <full-command>",
+	"    The keys of a command.",
+	"GETKEYSANDFLAGS <full-command>",
+	"    The keys of a command and what it does to them.",
 }

@@ -66,6 +66,13 @@ func (g *gate) admitted(nc net.Conn) {
 	g.mu.Unlock()
 }
 
+// inside is the number of connections that are in.
+func (g *gate) inside() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.in
+}
+
 // release gives the place back.
 func (p *place) release() {
 	if !p.taken {

@@ -48,12 +48,14 @@ func (s *session) answer(args [][]byte) {
 	case "quit":
 		s.emit(resp.AppendSimple(s.w.scratch[:0], "OK"))
 		s.finish(audit.CloseClient)
-	case "acl|whoami":
-		s.emit(resp.AppendBulk(s.w.scratch[:0], []byte(s.user.Name())))
-	case "command", "command|count", "command|list", "command|info", "command|docs", "command|getkeys":
+	case "acl|whoami", "acl|cat", "acl|users", "acl|list", "acl|getuser", "acl|genpass", "acl|dryrun", "acl|log",
+		"acl|setuser", "acl|deluser", "acl|load", "acl|save", "acl|help":
+		s.aclFamily(args)
+	case "command", "command|count", "command|list", "command|info", "command|docs", "command|getkeys",
+		"command|getkeysandflags", "command|help":
 		s.commandFamily(args)
 	default:
-		s.client(args)
+		s.client(args, false)
 	}
 }
 

@@ -26,6 +26,24 @@ type Options struct {
 	Recorder  *audit.Recorder
 	Logger    *zap.Logger
 	Version   string
+
+	// RefuseProbes gives those who may not run a probe the refusal, instead of
+	// the reduced answer made here.
+	RefuseProbes bool
+	// ACLFile is the file of ACL LOAD and ACL SAVE; nil: there is none.
+	ACLFile *ACLFile
+}
+
+// ACLFile reads and writes the ACL file of the policy. Both functions run in
+// goroutines of their own, one at a time.
+type ACLFile struct {
+	// Load gives now with the users of the file, read anew, in place of those it
+	// had from there and of those made at run time. The text of an error goes to
+	// the client: it names every bad line and holds no secret.
+	Load func(now *acl.Policy) (*acl.Policy, error)
+	// Save puts the users that now has beside those of policy.yaml into the
+	// file, whole or not at all.
+	Save func(now *acl.Policy) error
 }
 
 // ListenerOptions describes one way in.

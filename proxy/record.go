@@ -32,6 +32,7 @@ func (w *worker) authEvent(s *session, method audit.Method, user string, reason 
 	e.Status = audit.OK
 	if reason != acl.None {
 		e.Status = audit.Failed
+		s.logFailedAuth(acl.MethodPassword, user)
 	}
 	w.count.Auth(authMethods[method], reason == acl.None)
 	w.recorder.Record(&e)

@@ -69,6 +69,7 @@ func (s *session) refuse(reason acl.Reason, args [][]byte, d acl.Decision) {
 	s.w.count.Listeners[s.facts.listenerIndex].Refuse(uint8(reason))
 	s.emit(resp.AppendError(s.w.scratch[:0], s.refusalText(reason, args, d)))
 	s.w.refusedEvent(s, reason, d)
+	s.logDenied(reason, d)
 }
 
 // class is the class of the call being refused; a command that is in no table counts as Refused.

@@ -34,6 +34,7 @@ func (s *Server) Reload(o Options) error {
 			s.each(func(w *worker) { w.recertify(l.index, t) })
 		}
 	}
+	s.refuseProbes.Store(o.RefuseProbes)
 	s.SetPolicy(o.Policy)
 	s.certified(o.Listeners)
 	return nil
@@ -66,12 +67,14 @@ func (s *Server) reloadable(o Options) error {
 }
 
 // SetPolicy puts a new policy in force: at once for new connections, and on
-// each loop with its next turn for calls; every open session is held against it.
+// each loop with its next turn for calls; every open session is held against
+// it. What ACL SETUSER and DELUSER changed and ACL SAVE did not save is lost,
+// and the record says whose.
 func (s *Server) SetPolicy(p *acl.Policy) {
-	s.mu.Lock()
-	s.policy.Store(p)
-	s.mu.Unlock()
-	s.each(func(w *worker) { w.rejudge(p) })
+	s.changes.mu.Lock()
+	defer s.changes.mu.Unlock()
+	s.forgetChanges()
+	s.install(p)
 }
 
 // rejudge holds every open session against a new policy.

@@ -45,6 +45,10 @@ type setup struct {
 	workers int
 	log     *zap.Logger
 	down    bool // the backend can't be reached at first
+
+	changeable   bool // ACL SETUSER may change the users
+	aclFile      *proxy.ACLFile
+	refuseProbes bool
 }
 
 const everything = "on ~* &* +@all"
@@ -70,6 +74,9 @@ func withRig(t testing.TB, node string, change func(*setup)) *rig {
 		t.Fatal(err)
 	}
 	r.policy = compile(t, s.users, s.allow)
+	if s.changeable {
+		r.policy = compileFile(t, s.users)
+	}
 	r.server, err = proxy.NewServer(proxy.Options{
 		Listeners: []proxy.ListenerOptions{
 			{Name: "gateway", Network: "tcp", Address: "127.0.0.1:0", TLS: r.serverTLS(), Backend: "main"},
@@ -77,6 +84,7 @@ func withRig(t testing.TB, node string, change func(*setup)) *rig {
 		},
 		Backends: map[string]backend.Options{"main": s.backend},
 		Policy:   r.policy, Table: command.Newest(), Limits: s.limits, Recorder: r.rec, Logger: s.log, Workers: s.workers,
+		ACLFile: s.aclFile, RefuseProbes: s.refuseProbes,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -119,6 +127,22 @@ func compile(t testing.TB, users map[string]string, allow map[string][]string) *
 			rules += " #" + acl.HashPassword([]byte(name+"-pw"))
 		}
 		src.Users = append(src.Users, acl.UserSource{Name: text(name), Rules: text(rules)})
+	}
+	p, problems := acl.Compile(src)
+	if p == nil {
+		t.Fatal(problems)
+	}
+	return p
+}
+
+// compileFile is compile with the users in an ACL file, where ACL SETUSER may
+// change them.
+func compileFile(t testing.TB, users map[string]string) *acl.Policy {
+	t.Helper()
+	text := func(s string) acl.Text { return acl.Text{Value: s} }
+	src := acl.Source{Table: command.Newest(), Listeners: []acl.ListenerSource{{Name: text("gateway")}, {Name: text("plain")}}}
+	for name, rules := range users {
+		src.ACLFile = append(src.ACLFile, acl.UserSource{Name: text(name), Rules: text(rules + " #" + acl.HashPassword([]byte(name+"-pw")))})
 	}
 	p, problems := acl.Compile(src)
 	if p == nil {

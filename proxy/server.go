@@ -40,6 +40,12 @@ type Server struct {
 	draining atomic.Bool
 	fatal    chan error
 	once     sync.Once
+
+	changes      changes
+	aclLog       aclLog
+	refuseProbes atomic.Bool
+	born         time.Time
+	runID        string // tells this run of the process from others, as Redis's run_id
 }
 
 // NewServer builds a Server and starts its loops, which begin to dial their
@@ -54,6 +60,8 @@ func NewServer(o Options) (*Server, error) {
 	o.Limits = o.Limits.withDefaults()
 	s := &Server{opts: o, log: o.Logger, backends: make(map[string]*backend.Backend), fatal: make(chan error, 1)}
 	s.policy.Store(o.Policy)
+	s.born, s.runID = time.Now(), newRunID()
+	s.refuseProbes.Store(o.RefuseProbes)
 	s.gate.init(o.Limits)
 	if err := s.measure(); err != nil {
 		return nil, err

@@ -351,7 +351,7 @@ func (s *session) settle() {
 	}
 	if s.slots.n == 0 {
 		s.slots.release()
-		if s.finishing {
+		if s.finishing && !s.waiting {
 			s.end(s.reason)
 			return
 		}
@@ -381,7 +381,7 @@ func (s *session) finish(reason audit.CloseReason) {
 		return
 	}
 	s.finishing, s.reason = true, reason
-	if s.slots.len() == 0 {
+	if s.slots.len() == 0 && !s.waiting {
 		s.end(reason)
 		return
 	}

@@ -1,0 +1,292 @@
+package proxy
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sallyport/sallyport/proxy/audit"
+	"github.com/sallyport/sallyport/proxy/resp"
+)
+
+const (
+	errSyntax       = "ERR syntax error"
+	errNoSuchClient = "ERR No such client"
+	errClientID     = "ERR client-id should be greater than 0"
+	errBadClientID  = "ERR Invalid client ID"
+)
+
+// clientFilter picks sessions for CLIENT LIST and CLIENT KILL. Addresses are
+// compared as CLIENT LIST prints them. The zero value picks everybody.
+type clientFilter struct {
+	ids     []uint64 // nil: any
+	addr    string
+	laddr   string
+	user    string
+	hasUser bool
+	kind    string // "normal": everybody; another: nobody is one here
+	skip    uint64 // an id to leave out; ids start at 1
+	min     int64  // seconds of age at least
+	own     string // only this user's sessions, if narrowed
+	narrow  bool
+}
+
+func (f *clientFilter) picks(s *session) bool {
+	name := ""
+	if s.user != nil {
+		name = s.user.Name()
+	}
+	switch {
+	case s.ended,
+		f.narrow && (s.user == nil || name != f.own),
+		f.ids != nil && !slices.Contains(f.ids, s.facts.id),
+		f.addr != "" && s.facts.remote != f.addr,
+		f.laddr != "" && s.facts.local != f.laddr,
+		f.hasUser && (s.user == nil || name != f.user),
+		f.kind != "" && f.kind != "normal",
+		f.skip != 0 && s.facts.id == f.skip,
+		f.min > 0 && int64(s.w.now().Sub(s.began).Seconds()) < f.min:
+		return false
+	}
+	return true
+}
+
+// clientFilter begins a filter: one's own user's sessions alone for those whom
+// the policy does not let see everybody.
+func (s *session) clientFilter(own bool) clientFilter {
+	return clientFilter{own: s.user.Name(), narrow: own}
+}
+
+// clientList is CLIENT LIST [TYPE type] [ID id …], over all loops.
+func (s *session) clientList(args [][]byte, own bool) {
+	f := s.clientFilter(own)
+	switch {
+	case len(args) == 2:
+	case len(args) == 4 && fold(args[2], "type"):
+		if !s.clientType(args[3], &f) {
+			return
+		}
+	case len(args) > 3 && fold(args[2], "id"):
+		f.ids = make([]uint64, 0, len(args)-3)
+		for _, a := range args[3:] {
+			id, ok := integer(a)
+			if !ok || id < 1 {
+				s.fail(errBadClientID)
+				return
+			}
+			f.ids = append(f.ids, uint64(id))
+		}
+	default:
+		s.fail(errSyntax)
+		return
+	}
+	srv := s.w.srv
+	s.elsewhere(func() func() {
+		var lines []clientLine
+		for _, some := range ask(srv, func(w *worker) []clientLine { return w.clientLines(&f) }) {
+			lines = append(lines, some...)
+		}
+		slices.SortFunc(lines, func(a, b clientLine) int { return int(int64(a.id) - int64(b.id)) })
+		var text strings.Builder
+		for _, l := range lines {
+			text.WriteString(l.text)
+		}
+		return func() { s.emit(resp.AppendVerbatim(s.w.scratch[:0], s.proto, text.String())) }
+	})
+}
+
+type clientLine struct {
+	id   uint64
+	text string
+}
+
+func (w *worker) clientLines(f *clientFilter) []clientLine {
+	var lines []clientLine
+	for s := w.sessions; s != nil; s = s.next {
+		if f.picks(s) {
+			lines = append(lines, clientLine{s.facts.id, s.listing()})
+		}
+	}
+	return lines
+}
+
+// clientType reads a TYPE. Every session here is a normal client.
+func (s *session) clientType(arg []byte, f *clientFilter) bool {
+	switch kind := string(bytes.ToLower(arg)); kind {
+	case "normal", "master", "replica", "slave", "pubsub":
+		f.kind = kind
+		return true
+	}
+	s.fail("ERR Unknown client type '" + excerpt(arg) + "'")
+	return false
+}
+
+// clientKill is CLIENT KILL addr, or CLIENT KILL with filters, over all loops.
+// The caller's own session ends after its reply.
+func (s *session) clientKill(args [][]byte, own bool) {
+	f := s.clientFilter(own)
+	old := len(args) == 3
+	if old {
+		f.addr = string(args[2])
+	} else {
+		f.skip = s.facts.id
+		if !s.killFilters(args[2:], &f) {
+			return
+		}
+	}
+	srv := s.w.srv
+	s.elsewhere(func() func() {
+		killed := 0
+		for _, n := range ask(srv, func(w *worker) int { return w.kill(&f, s) }) {
+			killed += n
+		}
+		return func() {
+			if f.picks(s) {
+				killed++
+				defer s.finish(audit.CloseKilled)
+			}
+			switch {
+			case !old:
+				s.emit(resp.AppendInt(s.w.scratch[:0], int64(killed)))
+			case killed == 0:
+				s.fail(errNoSuchClient)
+			default:
+				s.ok()
+			}
+		}
+	})
+}
+
+// kill ends the sessions that a filter picks, but for the one that asks.
+func (w *worker) kill(f *clientFilter, asking *session) int {
+	n := 0
+	for s := w.sessions; s != nil; {
+		next := s.next
+		if s != asking && f.picks(s) {
+			s.cutOff(audit.CloseKilled)
+			n++
+		}
+		s = next
+	}
+	return n
+}
+
+// killFilters reads the filters of CLIENT KILL. All of them must fit a session.
+func (s *session) killFilters(args [][]byte, f *clientFilter) bool {
+	for ; len(args) >= 2; args = args[2:] {
+		word, value := args[0], args[1]
+		switch {
+		case fold(word, "id"):
+			id, ok := integer(value)
+			if !ok || id < 1 {
+				s.fail(errClientID)
+				return false
+			}
+			f.ids = []uint64{uint64(id)}
+		case fold(word, "type"):
+			if !s.clientType(value, f) {
+				return false
+			}
+		case fold(word, "addr"):
+			f.addr = string(value)
+		case fold(word, "laddr"):
+			f.laddr = string(value)
+		case fold(word, "user"):
+			if s.w.policy.User(string(value)) == nil {
+				s.fail("ERR No such user '" + excerpt(value) + "'")
+				return false
+			}
+			f.user, f.hasUser = string(value), true
+		case fold(word, "maxage"):
+			age, ok := integer(value)
+			if !ok {
+				s.fail("ERR maxage is not an integer or out of range")
+				return false
+			}
+			if age <= 0 {
+				s.fail("ERR maxage should be greater than 0")
+				return false
+			}
+			f.min = age
+		case fold(word, "skipme") && fold(value, "yes"):
+			f.skip = s.facts.id
+		case fold(word, "skipme") && fold(value, "no"):
+			f.skip = 0
+		default:
+			s.fail(errSyntax)
+			return false
+		}
+	}
+	if len(args) != 0 {
+		s.fail(errSyntax)
+		return false
+	}
+	return true
+}
+
+// clientState answers what CLIENT says of modes that no session is in here:
+// tracking, blocking, redirection.
+func (s *session) clientState(args [][]byte) {
+	b := s.w.scratch[:0]
+	switch s.call.Spec.Name {
+	case "client|getredir":
+		s.emit(resp.AppendInt(b, -1))
+	case "client|trackinginfo":
+		b = resp.AppendMap(b, s.proto, 3)
+		b = resp.AppendSet(resp.AppendBulkString(b, "flags"), s.proto, 1)
+		b = resp.AppendBulkString(b, "off")
+		b = resp.AppendInt(resp.AppendBulkString(b, "redirect"), -1)
+		s.emit(resp.AppendArray(resp.AppendBulkString(b, "prefixes"), 0))
+	case "client|caching":
+		if !fold(args[2], "yes") && !fold(args[2], "no") {
+			s.fail(errSyntax)
+			break
+		}
+		s.fail("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled")
+	case "client|unblock":
+		s.unblock(args)
+	default: // turning off what is off, and capabilities nobody makes use of
+		s.ok()
+	}
+}
+
+// unblock is CLIENT UNBLOCK id [TIMEOUT | ERROR]: nobody is blocked.
+func (s *session) unblock(args [][]byte) {
+	switch {
+	case len(args) > 4 || len(args) == 4 && !fold(args[3], "timeout") && !fold(args[3], "error"):
+		s.fail("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+		return
+	}
+	if _, err := strconv.ParseInt(string(args[2]), 10, 64); err != nil {
+		s.fail(errNotInteger)
+		return
+	}
+	s.emit(resp.AppendInt(s.w.scratch[:0], 0))
+}
+
+var clientHelp = []string{
+	"CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+	"GETREDIR",
+	"    Whom invalidations are redirected to: nobody.",
+	"GETNAME",
+	"    The name of this connection.",
+	"ID",
+	"    The number of this connection.",
+	"INFO",
+	"    This connection's line of LIST.",
+	"KILL <ip:port>",
+	"    End the connection from there.",
+	"KILL <option> <value> [<option> <value> [...]]",
+	"    End connections that all options fit: ID, TYPE, ADDR, LADDR, USER, MAXAGE, SKIPME.",
+	"LIST [options ...]",
+	"    The connections: TYPE <type>, or ID <id> [<id> ...].",
+	"SETINFO <option> <value>",
+	"    Say what library the client is: LIB-NAME, LIB-VER.",
+	"SETNAME <name>",
+	"    Name this connection.",
+	"TRACKINGINFO",
+	"    The state of tracking on this connection.",
+	"UNBLOCK <clientid> [TIMEOUT|ERROR]",
+	"    Wake a connection that a command blocks.",
+}
