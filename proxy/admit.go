@@ -26,8 +26,10 @@ type facts struct {
 	listenerIndex int
 	backend       string
 	network       string
-	client        netip.Addr
+	client        netip.Addr // whom it speaks for: a PROXY header's address where there is one
 	port          uint16
+	peer          netip.Addr  // who is on the other end of the socket
+	headed        bool        // it began with a PROXY header
 	remote, local string      // as CLIENT LIST prints them
 	policy        *acl.Policy // which judged the address
 	slot          *place
@@ -36,13 +38,20 @@ type facts struct {
 	resumed       bool
 	cert          audit.Certificate
 	identity      *tlsutil.Identity
-	in            *listener       // by which it came
-	shookWith     *tlsutil.Server // the TLS settings it was let in by
+	shown         *acl.Certificate // what the certificate says, nil without one
+	certEnds      time.Time        // when the certificate, or one above it, expires
+	in            *listener        // by which it came
+	shookWith     *tlsutil.Server  // the TLS settings it was let in by
+	generation    uint64           // of these, at its handshake
 }
 
 // event begins an event about the connection.
 func (f *facts) event(kind audit.Kind) audit.Event {
-	return audit.Event{Kind: kind, Conn: f.id, Listener: f.listener, ClientIP: f.client, ClientPort: f.port}
+	e := audit.Event{Kind: kind, Conn: f.id, Listener: f.listener, ClientIP: f.client, ClientPort: f.port}
+	if f.peer != f.client {
+		e.PeerIP = f.peer
+	}
+	return e
 }
 
 var lastConn atomic.Uint64 // connection ids, unique within a process
@@ -81,7 +90,8 @@ func (s *Server) pause(d time.Duration) bool {
 }
 
 // admit decides on an address before anything is spent on the connection: the
-// allow list, then a place. TLS goes on in a goroutine of its own.
+// allow list, then a place. What has to wait for the peer, a PROXY header and
+// TLS, goes on in a goroutine of its own.
 func (s *Server) admit(l *listener, nc net.Conn) {
 	f := &facts{
 		in: l, id: lastConn.Add(1), listener: l.opts.Name, listenerIndex: l.index, backend: l.opts.Backend, network: l.opts.Network,
@@ -90,42 +100,73 @@ func (s *Server) admit(l *listener, nc net.Conn) {
 	if ap, err := netip.ParseAddrPort(f.remote); err == nil {
 		f.client, f.port = ap.Addr().Unmap().WithZone(""), ap.Port()
 	}
-	if l.opts.Network != "unix" {
-		if d := f.policy.AdmitAddr(l.opts.Name, f.client); !d.Allowed {
-			s.turnAway(f, d.Reason, d.Rule)
+	f.peer = f.client
+	senders := l.senders.Load()
+	if senders != nil {
+		f.headed = true
+		if !senders.include(f.peer) {
+			s.turnAway(f, acl.ProxyHeader, nil)
 			nc.Close()
 			return
 		}
-	}
-	p, reason := s.gate.enter(f.client, nc)
-	if reason == acl.None && s.overfull() {
-		s.gate.admitted(nc)
-		p.release()
-		reason = acl.MemoryLimit
-	}
-	if reason != acl.None {
-		s.turnAway(f, reason, nil)
-		if l.opts.TLS == nil {
-			nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-			nc.Write([]byte("-" + errMaxClients + "\r\n"))
-		}
+	} else if !s.allowed(f) {
 		nc.Close()
 		return
 	}
-	f.slot = &p
-	if l.opts.TLS == nil {
+	p, reason := s.gate.enter(nc)
+	if reason == acl.None {
+		f.slot = &p
+		if senders == nil {
+			reason = p.claim(f.client)
+		}
+		if reason == acl.None && s.overfull() {
+			reason = acl.MemoryLimit
+		}
+		if reason != acl.None {
+			s.gate.admitted(nc)
+			p.release()
+		}
+	}
+	if reason != acl.None {
+		s.noRoom(l, f, nc, reason)
+		nc.Close()
+		return
+	}
+	if senders == nil && l.opts.TLS == nil {
 		s.moveIn(f, nc, loop.NewTransport(nc), nil)
 		return
 	}
 	s.accepts.Add(1)
 	go func() {
 		defer s.accepts.Done()
-		s.shakeHands(l, f, nc)
+		s.bringIn(l, f, nc)
 	}()
 }
 
-// shakeHands runs the TLS handshake under its deadline, one of a bounded number.
-func (s *Server) shakeHands(l *listener, f *facts, nc net.Conn) {
+// allowed holds the client's address against the listener's allow list, and
+// records a refusal.
+func (s *Server) allowed(f *facts) bool {
+	if f.network == "unix" {
+		return true
+	}
+	d := f.policy.AdmitAddr(f.listener, f.client)
+	if !d.Allowed {
+		s.turnAway(f, d.Reason, d.Rule)
+	}
+	return d.Allowed
+}
+
+// noRoom turns a connection away for a limit, in Redis's words where it can read them.
+func (s *Server) noRoom(l *listener, f *facts, nc net.Conn, reason acl.Reason) {
+	s.turnAway(f, reason, nil)
+	if l.opts.TLS == nil {
+		nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		nc.Write([]byte("-" + errMaxClients + "\r\n"))
+	}
+}
+
+// bringIn does what has to wait for the peer, under one deadline.
+func (s *Server) bringIn(l *listener, f *facts, nc net.Conn) {
 	admitted := false
 	defer func() {
 		if v := recover(); v != nil {
@@ -139,29 +180,71 @@ func (s *Server) shakeHands(l *listener, f *facts, nc net.Conn) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Limits.HandshakeTimeout)
 	defer cancel()
+	transport := loop.NewTransport(nc)
+	if f.headed && !s.takeHeader(ctx, l, f, nc, transport) {
+		return
+	}
+	var tc *tls.Conn
+	if l.opts.TLS != nil {
+		if tc = s.shakeHands(ctx, l, f, transport); tc == nil {
+			return
+		}
+	}
+	admitted = true
+	s.moveIn(f, nc, transport, tc)
+}
+
+// takeHeader reads whom a balancer speaks for, and judges that address as it
+// would a peer's.
+func (s *Server) takeHeader(ctx context.Context, l *listener, f *facts, nc net.Conn, t *loop.Transport) bool {
+	deadline, _ := ctx.Deadline()
+	from, rest, err := readHeader(nc, deadline)
+	if err != nil {
+		s.turnAway(f, acl.ProxyHeader, nil)
+		return false
+	}
+	if from.IsValid() {
+		f.client, f.port, f.remote = from.Addr(), from.Port(), from.String()
+	}
+	if !s.allowed(f) {
+		return false
+	}
+	if reason := f.slot.claim(f.client); reason != acl.None {
+		s.noRoom(l, f, nc, reason)
+		return false
+	}
+	if len(rest) > 0 {
+		t.Unread(rest)
+	}
+	return true
+}
+
+// shakeHands runs the TLS handshake, one of a bounded number. nil: it failed,
+// which is on record.
+func (s *Server) shakeHands(ctx context.Context, l *listener, f *facts, t *loop.Transport) *tls.Conn {
 	select {
 	case s.gate.handshakes <- struct{}{}:
 		defer func() { <-s.gate.handshakes }()
 	case <-ctx.Done():
 		s.metrics.HandshakeFailed(metrics.HandshakeBusy)
 		s.turnAway(f, acl.HandshakeTimeout, nil)
-		return
+		return nil
 	}
 	began := time.Now()
-	transport := loop.NewTransport(nc)
 	f.shookWith = l.tls.Load()
-	tc, state, err := tlsutil.Handshake(ctx, transport, f.shookWith)
+	tc, state, err := tlsutil.Handshake(ctx, t, f.shookWith)
 	if err != nil {
 		s.turnAway(f, s.handshakeFailed(err), nil)
-		return
+		return nil
 	}
 	s.metrics.HandshakeDone(time.Since(began))
 	f.tls, f.cipher, f.resumed = strings.TrimPrefix(state.Version, "TLSv"), state.Cipher, state.Resumed
+	f.generation = state.Generation
 	if f.identity = state.Identity; f.identity != nil {
-		f.cert = certificateOf(f.identity)
+		f.cert, f.shown = certificateOf(f.identity), shownBy(f.identity)
+		f.certEnds = chainEnds(tc.ConnectionState())
 	}
-	admitted = true
-	s.moveIn(f, nc, transport, tc)
+	return tc
 }
 
 // moveIn hands the connection to the loop with the fewest; from there on
@@ -205,4 +288,28 @@ func certificateOf(id *tlsutil.Identity) audit.Certificate {
 		c.URI = id.URI[0]
 	}
 	return c
+}
+
+// shownBy is what a verified certificate says, as the policy compares it.
+func shownBy(id *tlsutil.Identity) *acl.Certificate {
+	return &acl.Certificate{
+		CommonNames: id.CommonNames, DNS: id.DNS, Email: id.Email, URI: id.URI, SHA256: id.SHA256, Ambiguous: id.Ambiguous,
+	}
+}
+
+// chainEnds is when the last of a certificate's verified chains falls apart.
+func chainEnds(state tls.ConnectionState) time.Time {
+	var last time.Time
+	for _, chain := range state.VerifiedChains {
+		ends := chain[0].NotAfter
+		for _, c := range chain[1:] {
+			if c.NotAfter.Before(ends) {
+				ends = c.NotAfter
+			}
+		}
+		if ends.After(last) {
+			last = ends
+		}
+	}
+	return last
 }

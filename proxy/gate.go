@@ -34,29 +34,39 @@ func (g *gate) init(l Limits) {
 
 // place is one connection's place behind the gate.
 type place struct {
-	g      *gate
-	source netip.Addr
-	taken  bool
+	g       *gate
+	source  netip.Addr
+	taken   bool
+	claimed bool // it counts among its source's
 }
 
-// enter takes a place, or says why there is none.
-func (g *gate) enter(source netip.Addr, nc net.Conn) (place, acl.Reason) {
+// enter takes a place, or says why there is none. It counts among all
+// connections; claim counts it among its source's.
+func (g *gate) enter(nc net.Conn) (place, acl.Reason) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch {
-	case g.closed:
-		return place{}, acl.TooManyClients
-	case g.in >= g.limit:
-		return place{}, acl.TooManyClients
-	case g.perSource > 0 && g.sources[source] >= g.perSource:
+	if g.closed || g.in >= g.limit {
 		return place{}, acl.TooManyClients
 	}
 	g.in++
-	if g.perSource > 0 {
-		g.sources[source]++
-	}
 	g.pending[nc] = struct{}{}
-	return place{g: g, source: source, taken: true}, acl.None
+	return place{g: g, taken: true}, acl.None
+}
+
+// claim says whose place it is, once that is known.
+func (p *place) claim(source netip.Addr) acl.Reason {
+	g := p.g
+	if g.perSource <= 0 {
+		return acl.None
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sources[source] >= g.perSource {
+		return acl.TooManyClients
+	}
+	g.sources[source]++
+	p.source, p.claimed = source, true
+	return acl.None
 }
 
 // admitted says that a loop owns the connection now.
@@ -83,7 +93,7 @@ func (p *place) release() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.in--
-	if g.perSource > 0 {
+	if p.claimed {
 		if g.sources[p.source]--; g.sources[p.source] == 0 {
 			delete(g.sources, p.source)
 		}

@@ -21,6 +21,8 @@ var handshakeReasons = map[tlsutil.Reason]struct {
 	tlsutil.ReasonWrongUsage:         {acl.CertificateUsage, metrics.HandshakeCertificate},
 	tlsutil.ReasonBadCertificate:     {acl.CertificateBad, metrics.HandshakeCertificate},
 	tlsutil.ReasonBadName:            {acl.CertificateBad, metrics.HandshakeCertificate},
+	tlsutil.ReasonRevoked:            {acl.CertificateRevoked, metrics.HandshakeRevoked},
+	tlsutil.ReasonRevocationUnknown:  {acl.RevocationUnknown, metrics.HandshakeRevoked},
 	tlsutil.ReasonUnsupportedVersion: {acl.TLSVersion, metrics.HandshakeProtocol},
 	tlsutil.ReasonNoSharedCipher:     {acl.TLSCipher, metrics.HandshakeProtocol},
 	tlsutil.ReasonNotTLS:             {acl.NotTLS, metrics.HandshakeNotTLS},

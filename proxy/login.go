@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"bytes"
+
 	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/token"
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/resp"
 )
@@ -14,44 +17,12 @@ func (s *session) auth(args [][]byte) {
 			s.fail(errAuthNoPassword)
 			return
 		}
-		s.login("default", args[1])
+		s.try("default", args[1], s.ok)
 	case 3:
-		s.login(string(args[1]), args[2])
+		s.try(string(args[1]), args[2], s.ok)
 	default:
 		s.fail("ERR syntax error")
-		return
 	}
-}
-
-// login proves a password and answers AUTH.
-func (s *session) login(user string, password []byte) {
-	if s.prove(user, password) {
-		s.ok()
-	} else {
-		s.fail(errWrongPass)
-	}
-}
-
-// prove tries a user name and a password, records the attempt, and lets the
-// session speak for that user if they fit.
-func (s *session) prove(user string, password []byte) bool {
-	pr, reason := s.w.policy.Authenticate(&acl.Attempt{
-		Listener: s.facts.listener, Addr: s.facts.client, User: user, Password: password, Now: s.w.now(),
-	})
-	u := pr.User
-	s.w.authEvent(s, audit.MethodPassword, user, reason)
-	if u == nil || reason != acl.None {
-		return false
-	}
-	s.become(u, audit.MethodPassword)
-	return true
-}
-
-// become lets the session speak for a user and lifts the limits that hold before login.
-func (s *session) become(u *acl.User, method audit.Method) {
-	s.user, s.method = u, method
-	s.authTimer.Stop()
-	s.reader.SetLimits(s.w.readerLimits)
 }
 
 // hello is HELLO [protover [AUTH user password] [SETNAME name]]. Everything is
@@ -70,11 +41,11 @@ func (s *session) hello(args [][]byte) {
 		}
 		proto = int(n)
 	}
-	var user, password, name []byte
+	var user, secret, name []byte
 	for i := 2; i < len(args); i++ {
 		switch {
 		case fold(args[i], "auth") && i+2 < len(args):
-			user, password = args[i+1], args[i+2]
+			user, secret = args[i+1], args[i+2]
 			i += 2
 		case fold(args[i], "setname") && i+1 < len(args):
 			if name = args[i+1]; !validName(name) {
@@ -87,30 +58,141 @@ func (s *session) hello(args [][]byte) {
 			return
 		}
 	}
-	if user != nil && !s.prove(string(user), password) {
-		s.fail(errWrongPass)
-		return
-	}
-	if s.user == nil {
+	if user == nil && s.user == nil {
 		s.refuse(acl.NotAuthenticated, args, acl.Decision{})
 		return
 	}
-	if name != nil {
-		s.rename(name)
+	name = bytes.Clone(name) // the answer may come after these bytes are gone
+	greet := func() {
+		if name != nil {
+			s.rename(name)
+		}
+		s.setProto(proto)
+		s.emit(s.greeting(s.w.scratch[:0]))
 	}
-	s.setProto(proto)
-	s.emit(s.greeting(s.w.scratch[:0]))
+	if user == nil {
+		greet()
+		return
+	}
+	s.try(string(user), secret, greet)
+}
+
+// attempt is what the connection brings to any proof, whatever is tried.
+func (s *session) attempt() acl.Attempt {
+	return acl.Attempt{Listener: s.facts.listener, Addr: s.facts.client, Cert: s.facts.shown, Now: s.w.now()}
+}
+
+// try proves a secret for a user name, and gives the answer of success by then.
+// The answer of failure is the same for every cause, and comes at the same time
+// after the receipt.
+func (s *session) try(user string, secret []byte, then func()) {
+	a := s.attempt()
+	a.User, a.Password = user, secret
+	t := &trial{attempt: a, method: acl.MethodPassword, then: then}
+	proofs, verifier := &s.w.srv.proofs, s.w.srv.tokens.Load()
+	isToken := verifier != nil && token.LooksLike(secret)
+	if isToken {
+		t.method = acl.MethodToken
+	}
+	switch {
+	case len(secret) > s.w.secretMost():
+		s.judged(t, acl.Principal{}, acl.WrongPassword)
+	case !proofs.allow(&a):
+		s.judged(t, acl.Principal{}, acl.AuthThrottled)
+	case isToken:
+		s.proveAside(t, proofs.checkToken(verifier))
+	case s.w.policy.Slow(&a):
+		s.proveAside(t, proofs.checkHash)
+	default:
+		pr, reason := s.w.policy.Authenticate(&a)
+		s.judged(t, pr, reason)
+	}
+}
+
+// secretMost bounds what is hashed for a password: a client that has logged in
+// may send arguments far longer than any password that could have let it in.
+func (w *worker) secretMost() int { return max(w.limits.AuthArgumentBytes, resp.BeforeLogin.Bulk) }
+
+// judged ends a trial: it goes on record, counts against its source, and acts.
+func (s *session) judged(t *trial, pr acl.Principal, reason acl.Reason) {
+	proofs := &s.w.srv.proofs
+	switch {
+	case reason != acl.None:
+	case !pr.Expires.IsZero() && !s.w.now().Before(pr.Expires):
+		reason = acl.TokenExpired
+	case !s.w.srv.opts.Auth.TokenSwitch && s.who.Method == acl.MethodToken && pr.Method == acl.MethodToken && !sameHolder(&s.who, &pr):
+		reason = acl.TokenForOther
+	}
+	if pr.Method != acl.MethodNone {
+		t.method = pr.Method // an opaque token is known as one only now
+	}
+	proofs.judged(&t.attempt, reason)
+	s.w.authEvent(s, t.method, t.attempt.User, &pr, reason)
+	if reason != acl.None {
+		s.refuseLogin(t)
+		return
+	}
+	s.become(pr)
+	t.then()
+}
+
+// sameHolder reports whether two tokens speak for one principal.
+func sameHolder(a, b *acl.Principal) bool {
+	return a.Issuer == b.Issuer && a.Subject == b.Subject && a.User.Name() == b.User.Name()
+}
+
+// become lets the session speak for a principal and lifts the limits that hold before login.
+func (s *session) become(pr acl.Principal) {
+	s.speakFor(pr)
+	s.authTimer.Stop()
+	s.reader.SetLimits(s.w.readerLimits)
+}
+
+// speakFor changes whose rights the session has, and until when.
+func (s *session) speakFor(pr acl.Principal) {
+	if !pr.Expires.Equal(s.who.Expires) {
+		s.until(pr.Expires)
+	}
+	s.who, s.user, s.method = pr, pr.User, methods[pr.Method]
+}
+
+// methods are the record's words for how a principal was proved.
+var methods = [...]audit.Method{
+	acl.MethodNone: audit.MethodNone, acl.MethodPassword: audit.MethodPassword,
+	acl.MethodToken: audit.MethodToken, acl.MethodCertificate: audit.MethodCertificate,
+}
+
+// begin puts the session into the state after admission: its certificate's user
+// where the certificate alone suffices, else what its listener grants everybody,
+// else nobody.
+func (s *session) begin() {
+	if s.facts.shown != nil {
+		a := s.attempt()
+		pr, reason := s.w.policy.Identify(&a)
+		if reason != acl.None || pr.User != nil {
+			s.w.authEvent(s, acl.MethodCertificate, "", &pr, reason)
+		}
+		if reason == acl.None && pr.User != nil {
+			s.become(pr)
+			return
+		}
+	}
+	if u := s.w.policy.Anonymous(s.facts.listener); u != nil {
+		pr := acl.Principal{User: u}
+		s.w.authEvent(s, acl.MethodNone, "", &pr, acl.None)
+		s.become(pr)
+		return
+	}
+	s.speakFor(acl.Principal{})
+	s.reader.SetLimits(s.w.loginLimits)
+	s.awaitAuth()
 }
 
 // reset is RESET: back to the state after admission.
 func (s *session) reset() {
 	s.db, s.pipe, s.name = 0, nil, nil
 	s.setProto(2)
-	s.user, s.method = s.w.policy.Anonymous(s.facts.listener), audit.MethodNone
-	if s.user == nil {
-		s.reader.SetLimits(s.w.loginLimits)
-		s.awaitAuth()
-	}
+	s.begin()
 	s.emit(resp.AppendSimple(s.w.scratch[:0], "RESET"))
 }
 

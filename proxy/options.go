@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/acl/token"
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/tlsutil"
@@ -21,6 +22,7 @@ type Options struct {
 	Policy    *acl.Policy
 	Table     *command.Table
 	Limits    Limits
+	Auth      Auth
 	Workers   int // event loops; 0: auto
 	Shutdown  Shutdown
 	Recorder  *audit.Recorder
@@ -46,6 +48,18 @@ type ACLFile struct {
 	Save func(now *acl.Policy) error
 }
 
+// Auth is how logins are judged beside the policy.
+type Auth struct {
+	// Tokens proves JSON Web Tokens; nil: none is taken. Its owner runs it.
+	Tokens *token.Verifier
+	// TokenSwitch lets a session that goes on by a token change to another
+	// principal by that one's token. Without it only the same principal's is
+	// taken, which extends the session.
+	TokenSwitch bool
+	Throttle    acl.ThrottleOptions
+	NoThrottle  bool // failures do not count; for measuring
+}
+
 // ListenerOptions describes one way in.
 type ListenerOptions struct {
 	Name      string
@@ -55,7 +69,8 @@ type ListenerOptions struct {
 	TLS       *tlsutil.Server // nil: plaintext
 	Backend   string          // key of Options.Backends
 	Anonymous bool
-	Proxy     []netip.Prefix // networks that send a PROXY protocol header; empty: none
+	Proxy     []netip.Prefix // networks whose connections begin with a PROXY protocol header; with any, all others are turned away
+	ProxyUnix bool           // a unix listener whose connections begin with one
 }
 
 // Limits bounds what clients can make the proxy hold. Zero values take the documented defaults (DefaultLimits).
@@ -65,6 +80,7 @@ type Limits struct {
 	Handshakes           int // concurrent TLS handshakes
 	HandshakeTimeout     time.Duration
 	AuthTimeout          time.Duration
+	AuthFailureDelay     time.Duration // after the receipt of an AUTH that fails, whatever fails in it; negative: none
 	IdleTimeout          time.Duration // 0: never
 	WriteTimeout         time.Duration
 	RequestBytes         int64 // one command
@@ -81,6 +97,7 @@ func DefaultLimits() Limits {
 		Handshakes:       256,
 		HandshakeTimeout: 10 * time.Second,
 		AuthTimeout:      10 * time.Second,
+		AuthFailureDelay: 100 * time.Millisecond,
 		WriteTimeout:     30 * time.Second,
 		RequestBytes:     512 << 20,
 		RequestArgs:      1 << 20,

@@ -25,16 +25,28 @@ func (w *worker) newConnEvent(s *session) {
 	w.recorder.Record(&e)
 }
 
-// authEvent records one attempt to authenticate. user is the name tried.
-func (w *worker) authEvent(s *session, method audit.Method, user string, reason acl.Reason) {
+// authEvent records one attempt to authenticate: the name tried, and whom it proved.
+func (w *worker) authEvent(s *session, method acl.Method, user string, pr *acl.Principal, reason acl.Reason) {
 	e := s.event(audit.Auth)
-	e.User, e.Method, e.Reason = user, method, reason
-	e.Status = audit.OK
-	if reason != acl.None {
+	e.User, e.Method, e.Reason, e.TokenID = user, methods[method], reason, pr.TokenID
+	if reason == acl.None {
+		e.User, e.Status, e.Factors, e.Expires = pr.User.Name(), audit.OK, pr.Factors, pr.Expires
+		if pr.Weak != 0 {
+			e.Mode, e.Reason = "report", acl.PasswordWeak
+		}
+	} else {
 		e.Status = audit.Failed
-		s.logFailedAuth(acl.MethodPassword, user)
+		s.logFailedAuth(method, user)
+		w.count.Listeners[s.facts.listenerIndex].Refuse(uint8(reason))
 	}
-	w.count.Auth(authMethods[method], reason == acl.None)
+	w.count.Auth(authMethods[methods[method]], reason == acl.None)
+	w.recorder.Record(&e)
+}
+
+// expiringEvent announces that a session ends soon unless it proves itself anew.
+func (w *worker) expiringEvent(s *session) {
+	e := s.event(audit.Auth)
+	e.Method, e.Status, e.Factors, e.TokenID, e.Expires = s.method, audit.Expiring, s.who.Factors, s.who.TokenID, s.who.Expires
 	w.recorder.Record(&e)
 }
 

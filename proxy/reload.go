@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -29,10 +30,14 @@ func (s *Server) Reload(o Options) error {
 		b.SetLogin(o.Backends[name].User, o.Backends[name].Password, o.Backends[name].TLS)
 	}
 	for _, l := range listeners {
+		l.senders.Store(sendersOf(&o.Listeners[l.index]))
 		if t := o.Listeners[l.index].TLS; t != nil {
 			l.tls.Store(t)
-			s.each(func(w *worker) { w.recertify(l.index, t) })
+			s.recertify(l)
 		}
+	}
+	if o.Auth.Tokens != s.tokens.Swap(o.Auth.Tokens) {
+		s.each((*worker).limitLogins)
 	}
 	s.refuseProbes.Store(o.RefuseProbes)
 	s.SetPolicy(o.Policy)
@@ -82,16 +87,8 @@ func (w *worker) rejudge(p *acl.Policy) {
 	w.policy = p
 	for sn := w.sessions; sn != nil; {
 		next := sn.next
-		switch {
-		case !w.admits(sn):
+		if !sn.ended && !w.renew(sn) {
 			sn.expire(audit.ClosePolicyChanged)
-		case sn.user != nil:
-			u := w.renew(sn)
-			if u == nil {
-				sn.expire(audit.ClosePolicyChanged)
-				break
-			}
-			sn.user = u
 		}
 		sn = next
 	}
@@ -114,13 +111,30 @@ func (w *worker) recertify(listener int, t *tlsutil.Server) {
 	if len(holders) == 0 {
 		return
 	}
-	w.srv.accepts.Add(1)
+	w.srv.proofs.out.Add(1)
 	go func() {
-		defer w.srv.accepts.Done()
+		defer w.srv.proofs.out.Done()
 		for _, h := range holders {
-			if t.Trusts(h.state) != nil {
-				w.loop.Post(func() { h.session.expire(audit.ClosePolicyChanged) })
+			if w.srv.proofs.ctx.Err() != nil {
+				return
+			}
+			if err := t.Trusts(h.state); err != nil {
+				w.loop.Post(func() { h.session.expire(closeForTrust(err)) })
 			}
 		}
 	}()
+}
+
+// closeForTrust is why a connection ends whose certificate is not trusted any more.
+func closeForTrust(err error) audit.CloseReason {
+	var failure *tlsutil.HandshakeError
+	if errors.As(err, &failure) {
+		switch failure.Reason {
+		case tlsutil.ReasonRevoked, tlsutil.ReasonRevocationUnknown:
+			return audit.CloseRevoked
+		case tlsutil.ReasonExpiredCertificate:
+			return audit.CloseCertExpired
+		}
+	}
+	return audit.ClosePolicyChanged
 }

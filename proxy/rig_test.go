@@ -45,6 +45,9 @@ type setup struct {
 	workers int
 	log     *zap.Logger
 	down    bool // the backend can't be reached at first
+	auth    proxy.Auth
+	source  func(*acl.Source)             // what else the policy says
+	listen  func([]proxy.ListenerOptions) // what else the listeners do
 
 	changeable   bool // ACL SETUSER may change the users
 	aclFile      *proxy.ACLFile
@@ -59,8 +62,10 @@ func withRig(t testing.TB, node string, change func(*setup)) *rig {
 		users:  map[string]string{"app": "on ~app:* &app:* +@read +@write +@connection", "root": everything},
 		allow:  map[string][]string{},
 		limits: proxy.DefaultLimits(),
+		auth:   proxy.Auth{NoThrottle: true},
 		log:    zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel)),
 	}
+	s.limits.AuthFailureDelay = -1
 	s.backend = backend.Options{Nodes: []backend.Endpoint{{Network: "tcp", Address: node}}}
 	if change != nil {
 		change(&s)
@@ -73,15 +78,19 @@ func withRig(t testing.TB, node string, change func(*setup)) *rig {
 	if r.rec, err = audit.New(audit.Options{Sinks: []audit.Sink{audit.Writer("test", r.events)}, Buffer: 1 << 18}); err != nil {
 		t.Fatal(err)
 	}
-	r.policy = compile(t, s.users, s.allow)
+	r.policy = compileWith(t, s.users, s.allow, s.source)
 	if s.changeable {
 		r.policy = compileFile(t, s.users)
 	}
+	listeners := []proxy.ListenerOptions{
+		{Name: "gateway", Network: "tcp", Address: "127.0.0.1:0", TLS: r.serverTLS(), Backend: "main"},
+		{Name: "plain", Network: "tcp", Address: "127.0.0.1:0", Backend: "main"},
+	}
+	if s.listen != nil {
+		s.listen(listeners)
+	}
 	r.server, err = proxy.NewServer(proxy.Options{
-		Listeners: []proxy.ListenerOptions{
-			{Name: "gateway", Network: "tcp", Address: "127.0.0.1:0", TLS: r.serverTLS(), Backend: "main"},
-			{Name: "plain", Network: "tcp", Address: "127.0.0.1:0", Backend: "main"},
-		},
+		Listeners: listeners, Auth: s.auth,
 		Backends: map[string]backend.Options{"main": s.backend},
 		Policy:   r.policy, Table: command.Newest(), Limits: s.limits, Recorder: r.rec, Logger: s.log, Workers: s.workers,
 		ACLFile: s.aclFile, RefuseProbes: s.refuseProbes,
@@ -113,6 +122,12 @@ func (r *rig) close() {
 
 func compile(t testing.TB, users map[string]string, allow map[string][]string) *acl.Policy {
 	t.Helper()
+	return compileWith(t, users, allow, nil)
+}
+
+// compileWith compiles users and allow lists, and whatever change adds.
+func compileWith(t testing.TB, users map[string]string, allow map[string][]string, change func(*acl.Source)) *acl.Policy {
+	t.Helper()
 	text := func(s string) acl.Text { return acl.Text{Value: s} }
 	src := acl.Source{Table: command.Newest()}
 	for _, l := range []string{"gateway", "plain"} {
@@ -127,6 +142,9 @@ func compile(t testing.TB, users map[string]string, allow map[string][]string) *
 			rules += " #" + acl.HashPassword([]byte(name+"-pw"))
 		}
 		src.Users = append(src.Users, acl.UserSource{Name: text(name), Rules: text(rules)})
+	}
+	if change != nil {
+		change(&src)
 	}
 	p, problems := acl.Compile(src)
 	if p == nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/token"
 	"github.com/sallyport/sallyport/metrics"
 	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/proxy/loop"
@@ -35,8 +36,10 @@ type Server struct {
 	closed    bool
 
 	gate     gate
-	kept     atomic.Int64   // memory of readers and slots, over all loops
-	accepts  sync.WaitGroup // accept loops and admissions
+	proofs   proofs
+	tokens   atomic.Pointer[token.Verifier] // nil: no token is taken
+	kept     atomic.Int64                   // memory of readers and slots, over all loops
+	accepts  sync.WaitGroup                 // accept loops and admissions
 	draining atomic.Bool
 	fatal    chan error
 	once     sync.Once
@@ -63,6 +66,8 @@ func NewServer(o Options) (*Server, error) {
 	s.born, s.runID = time.Now(), newRunID()
 	s.refuseProbes.Store(o.RefuseProbes)
 	s.gate.init(o.Limits)
+	s.proofs.init(&s.opts)
+	s.tokens.Store(o.Auth.Tokens)
 	if err := s.measure(); err != nil {
 		return nil, err
 	}
@@ -92,6 +97,8 @@ func NewServer(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.group = group
+	s.proofs.out.Add(1)
+	go s.watchTime()
 	return s, nil
 }
 
@@ -242,6 +249,7 @@ func (s *Server) Close() {
 		s.draining.Store(true)
 		s.stopAccepting()
 		s.gate.shut()
+		s.proofs.stop()
 		s.accepts.Wait()
 		s.each(func(w *worker) {
 			for _, p := range w.pools {
@@ -249,6 +257,7 @@ func (s *Server) Close() {
 			}
 		})
 		s.group.Close()
+		s.proofs.out.Wait() // only loops and watchTime begin proofs, so none can begin any more
 		for _, b := range s.backends {
 			b.Wait()
 		}
@@ -261,6 +270,10 @@ type listener struct {
 	index int // of the configuration, for counters
 	ln    net.Listener
 	tls   atomic.Pointer[tlsutil.Server] // nil: plaintext
+
+	senders atomic.Pointer[senders] // of PROXY headers; nil: nobody
+
+	judged atomic.Pointer[certified] // by what open sessions were held last
 }
 
 func bind(o ListenerOptions, index int) (*listener, error) {
@@ -285,6 +298,10 @@ func bind(o ListenerOptions, index int) (*listener, error) {
 	}
 	l := &listener{opts: o, index: index, ln: ln}
 	l.tls.Store(o.TLS)
+	l.senders.Store(sendersOf(&o))
+	if o.TLS != nil {
+		l.judged.Store(certifiedBy(o.TLS, time.Now()))
+	}
 	return l, nil
 }
 
@@ -316,6 +333,7 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.Handshakes, d.Handshakes)
 	fill(&l.HandshakeTimeout, d.HandshakeTimeout)
 	fill(&l.AuthTimeout, d.AuthTimeout)
+	fill(&l.AuthFailureDelay, d.AuthFailureDelay)
 	fill(&l.WriteTimeout, d.WriteTimeout)
 	fill(&l.RequestBytes, d.RequestBytes)
 	fill(&l.RequestArgs, d.RequestArgs)

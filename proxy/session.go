@@ -47,7 +47,8 @@ type session struct {
 	call   command.Call
 	slots  slots
 
-	user      *acl.User // nil: not authenticated
+	user      *acl.User     // nil: not authenticated
+	who       acl.Principal // user, and how that was proved
 	proto     int
 	db        int
 	name      []byte
@@ -66,6 +67,8 @@ type session struct {
 	fold      audit.Folder
 	authTimer loop.Timer
 	idleTimer loop.Timer
+	trial     *trial // an attempt to log in that is not answered yet
+	lease     *lease // nil: what was proved does not end by itself
 
 	kept      int64    // what account last counted
 	held      [][]byte // a call that waits until every owed reply has arrived
@@ -396,10 +399,23 @@ func (s *session) end(reason audit.CloseReason) {
 	if s.ended {
 		return
 	}
+	s.depart(reason, farewell)
+}
+
+// depart closes the connection, giving what has been appended some time to leave.
+func (s *session) depart(reason audit.CloseReason, within time.Duration) {
 	s.ended, s.reason = true, reason
+	s.stopTimers()
+	s.port.CloseAfterFlush(within)
+}
+
+func (s *session) stopTimers() {
 	s.authTimer.Stop()
 	s.idleTimer.Stop()
-	s.port.CloseAfterFlush(farewell)
+	s.abandon()
+	if s.lease != nil {
+		s.lease.timer.Stop()
+	}
 }
 
 // expire ends the session for a reason of ours: nothing new is decided, owed
@@ -408,10 +424,24 @@ func (s *session) expire(reason audit.CloseReason) {
 	if s.ended {
 		return
 	}
+	if s.trial != nil {
+		s.abandon()
+		s.waiting = false
+	}
+	if s.finishing { // for a milder reason
+		s.reason = reason
+		if s.slots.len() == 0 && !s.waiting {
+			s.end(reason)
+		}
+	}
 	s.finish(reason)
 	if !s.ended {
 		s.idleTimer.Stop()
-		s.w.arm(&s.idleTimer, farewell, func() { s.end(reason) })
+		s.w.arm(&s.idleTimer, farewell, func() {
+			if !s.ended {
+				s.depart(reason, 0) // what has come until now has had its time
+			}
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/acl/token"
 	"github.com/sallyport/sallyport/metrics"
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/backend"
@@ -34,6 +35,7 @@ type worker struct {
 	readerLimits resp.Limits // after it
 	draining     bool
 	relieved     time.Time // the turn that last closed holders of memory
+	soonest      time.Time // when something may end that a session stands on; zero: nothing will
 }
 
 // now is the turn's clock.
@@ -49,9 +51,7 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 	}
 	w.count = srv.metrics.NewLoop()
 	w.pipeline = w.pooled
-	w.loginLimits = resp.BeforeLogin
-	w.loginLimits.AuthBulk = w.limits.AuthArgumentBytes
-	w.loginLimits.Request = max(w.loginLimits.Request, w.limits.AuthArgumentBytes+8<<10)
+	w.limitLogins()
 	w.readerLimits = resp.Limits{
 		Args: w.limits.RequestArgs, Bulk: int(w.limits.RequestBytes), Inline: 64 << 10,
 		Request: int(w.limits.RequestBytes) + requestOverhead,
@@ -81,38 +81,58 @@ func (w *worker) join(s *session, c *loop.Conn) {
 	w.count.Listeners[s.facts.listenerIndex].Connections++
 	w.count.Listeners[s.facts.listenerIndex].Connection(metrics.ConnectionAccepted)
 	w.newConnEvent(s)
-	switch u := w.policy.Anonymous(s.facts.listener); {
-	case u != nil:
-		s.become(u, audit.MethodNone)
-		w.authEvent(s, audit.MethodNone, u.Name(), acl.None)
-	default:
-		s.awaitAuth()
-	}
+	w.look(s.facts.certEnds)
+	s.begin()
 	if w.limits.IdleTimeout > 0 {
 		s.watchIdle()
 	}
 	switch {
 	case w.draining:
 		s.expire(audit.CloseDrain)
-	case s.facts.policy != w.policy && !w.admits(s):
+	case s.facts.policy != w.policy && !w.renew(s):
 		// The policy changed between the look at its address and here.
 		s.expire(audit.ClosePolicyChanged)
-	case c.TLS() != nil && s.facts.in.tls.Load() != s.facts.shookWith && s.facts.in.tls.Load().Trusts(c.TLS().ConnectionState()) != nil:
-		// So did the CAs, since its handshake.
-		s.expire(audit.ClosePolicyChanged)
+	case c.TLS() != nil:
+		w.recheck(s, c)
 	}
 }
 
-// admits holds a session's address against the policy now in force.
+// recheck judges a certificate once more if the CAs or the revocation lists
+// have changed since its handshake: that change did not see this session.
+func (w *worker) recheck(s *session, c *loop.Conn) {
+	t := s.facts.in.tls.Load()
+	if t == s.facts.shookWith && t.Generation() == s.facts.generation {
+		return
+	}
+	if err := t.Trusts(c.TLS().ConnectionState()); err != nil {
+		s.expire(closeForTrust(err))
+	}
+}
+
+// limitLogins sets what may be sent before login. Tokens outgrow the rest.
+func (w *worker) limitLogins() {
+	most := w.limits.AuthArgumentBytes
+	if w.srv.tokens.Load() != nil {
+		most = max(most, token.MaxBytes)
+	}
+	w.loginLimits = resp.BeforeLogin
+	w.loginLimits.AuthBulk = most
+	w.loginLimits.Request = max(w.loginLimits.Request, most+8<<10)
+}
+
+// admits holds a session's address against the policy now in force, and a
+// balancer's against who may be one.
 func (w *worker) admits(s *session) bool {
+	if senders := s.facts.in.senders.Load(); senders == nil == s.facts.headed || senders != nil && !senders.include(s.facts.peer) {
+		return false
+	}
 	return s.facts.network == "unix" || w.policy.AdmitAddr(s.facts.listener, s.facts.client).Allowed
 }
 
 // leave ends a session's bookkeeping, exactly once, when its connection is gone.
 func (w *worker) leave(s *session, cause error) {
 	s.ended = true
-	s.authTimer.Stop()
-	s.idleTimer.Stop()
+	s.stopTimers()
 	if s.prev != nil {
 		s.prev.next = s.next
 	} else {
@@ -133,16 +153,22 @@ func (w *worker) leave(s *session, cause error) {
 	s.facts.slot.release()
 }
 
-// renew finds the user a session speaks for in the policy now in force, nil if
-// it may not go on: gone, off, or no longer to be had without proof.
-func (w *worker) renew(s *session) *acl.User {
-	if s.method == audit.MethodNone {
-		return w.policy.Anonymous(s.facts.listener)
+// renew holds a session against the policy now in force, and gives it the rights
+// it has there. false: it may not go on.
+func (w *worker) renew(s *session) bool {
+	if !w.admits(s) {
+		return false
 	}
-	if u := w.policy.User(s.user.Name()); u != nil && u.Enabled() {
-		return u
+	if s.user == nil {
+		return true
 	}
-	return nil
+	a := s.attempt()
+	pr, reason := w.policy.Renew(s.who, &a)
+	if reason != acl.None {
+		return false
+	}
+	s.speakFor(pr)
+	return true
 }
 
 // drain ends sessions at a reply boundary.

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/sallyport/sallyport/acl"
 )
 
 // Bounds on what one line may hold, in bytes as written. What is over is cut
@@ -38,6 +40,7 @@ func AppendJSON(dst []byte, e *Event) []byte {
 	l.source(e)
 	l.text("user", e.User)
 	l.text("method", e.Method.String())
+	l.factors(e.Factors)
 	l.text("status", e.Status.String())
 	l.text("reason", reason(e))
 	l.text("rule", e.Rule)
@@ -45,6 +48,7 @@ func AppendJSON(dst []byte, e *Event) []byte {
 	l.keys(e.Keys)
 	l.transport(e)
 	l.text("token_id", e.TokenID)
+	l.time("expires", e.Expires)
 	l.totals(e)
 	l.numberIf("folded", e.Folded)
 	return append(l.buf, '}')
@@ -122,6 +126,32 @@ func (l *line) numberIf(key string, n uint64) {
 	if n != 0 {
 		l.number(key, n)
 	}
+}
+
+// factors writes a list of names of ours, none for the empty set.
+func (l *line) factors(f acl.Factors) {
+	sep := byte('[')
+	for i, name := range f.Names() {
+		if i == 0 {
+			l.name("factors")
+		}
+		l.buf = append(l.buf, sep, '"')
+		l.buf = append(append(l.buf, name...), '"')
+		sep = ','
+	}
+	if sep == ',' {
+		l.buf = append(l.buf, ']')
+	}
+}
+
+func (l *line) time(key string, t time.Time) {
+	if t.IsZero() {
+		return
+	}
+	l.name(key)
+	l.buf = append(l.buf, '"')
+	l.buf = t.UTC().AppendFormat(l.buf, time.RFC3339)
+	l.buf = append(l.buf, '"')
 }
 
 func (l *line) addr(key string, a netip.Addr) {

@@ -66,13 +66,16 @@ func (m Method) String() string { return word(methodNames[:], int(m)) }
 // Status is how an attempt ended. The zero Status leaves the field out.
 type Status uint8
 
-// The two outcomes.
+// The outcomes.
 const (
 	OK Status = iota + 1
 	Failed
+	// Expiring says of an Auth that what was proved ends soon, at Expires, and
+	// the session with it.
+	Expiring
 )
 
-var statusNames = [...]string{OK: "ok", Failed: "failed"}
+var statusNames = [...]string{OK: "ok", Failed: "failed", Expiring: "expiring"}
 
 // String gives the word used in the status field, empty for the zero Status.
 func (s Status) String() string { return word(statusNames[:], int(s)) }
@@ -89,6 +92,7 @@ const (
 	CloseWriteTimeout                         // did not read its replies in time
 	CloseHandshake                            // the transport was up but the connection could not be moved in
 	CloseTokenExpired                         // its token is no longer valid
+	CloseCertExpired                          // its certificate, or one above it, is past its end
 	CloseRevoked                              // its certificate was revoked
 	ClosePolicyChanged                        // its user or its address is no longer allowed
 	CloseOutputLimit                          // more unread replies than output_bytes
@@ -103,7 +107,7 @@ const (
 
 var closeNames = [...]string{
 	CloseClient: "client_closed", CloseReset: "connection_reset", CloseIdle: "idle", CloseAuthTimeout: "auth_timeout",
-	CloseWriteTimeout: "write_timeout", CloseHandshake: "handshake", CloseTokenExpired: "token_expired",
+	CloseWriteTimeout: "write_timeout", CloseHandshake: "handshake", CloseTokenExpired: "token_expired", CloseCertExpired: "certificate_expired",
 	CloseRevoked: "certificate_revoked", ClosePolicyChanged: "policy_changed", CloseOutputLimit: "output_limit",
 	CloseMemoryLimit: "memory_limit", CloseProtocolError: "protocol_error", CloseCrossProtocol: "cross_protocol",
 	CloseKilled: "killed", CloseDrain: "drain", CloseBackendLost: "backend_lost", ClosePanic: "panic",
@@ -139,11 +143,12 @@ type Event struct {
 	ClientPort uint16
 	PeerIP     netip.Addr // who is on the other end of the socket, where that differs
 
-	User   string
-	Method Method
-	Status Status
-	Reason acl.Reason  // why it was refused or failed
-	Close  CloseReason // why a connection ended; goes to the reason field if Reason is acl.None
+	User    string
+	Method  Method
+	Factors acl.Factors // of an Auth that succeeded: all that was proved
+	Status  Status
+	Reason  acl.Reason  // why it was refused or failed
+	Close   CloseReason // why a connection ended; goes to the reason field if Reason is acl.None
 
 	Rule    string   // the deciding rule and where it is written
 	Command string   // "config|set"; for Admin, the action
@@ -154,6 +159,7 @@ type Event struct {
 	Resumed      bool
 	Cert         Certificate
 	TokenID      string
+	Expires      time.Time     // when what was proved ends; whole seconds
 	Duration     time.Duration // written as whole milliseconds
 	BytesIn      uint64
 	BytesOut     uint64
