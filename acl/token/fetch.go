@@ -80,7 +80,6 @@ func (k Keys) transport(u *url.URL, dial dialFunc) *http.Transport {
 		ResponseHeaderTimeout:  fetchTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		DisableCompression:     true,
-		ForceAttemptHTTP2:      true,
 		IdleConnTimeout:        time.Second,
 	}
 }

@@ -29,12 +29,10 @@ type Issuer struct {
 	Algorithms []string // of Algorithms
 	Keys       Keys
 
-	// UserClaim is the claim that names the user, SubjectClaim the one that a
-	// policy's users are tied to. Absent they are sub, and the user claim.
-	// A claim is named as it stands, or, beginning with a slash, as a JSON
-	// pointer (RFC 6901) into nested objects: /realm_access/roles.
-	UserClaim    string
-	SubjectClaim string
+	// UserClaim is the claim that names the user, absent sub. A claim is named
+	// as it stands, or, beginning with a slash, as a JSON pointer (RFC 6901)
+	// into nested objects: /realm_access/roles.
+	UserClaim string
 
 	// Leeway forgives clocks that differ: it applies to nbf and iat. exp is
 	// exact, since sessions end by it. Zero means DefaultLeeway.
@@ -68,9 +66,6 @@ type Keys struct {
 func (i Issuer) withDefaults() Issuer {
 	if i.UserClaim == "" {
 		i.UserClaim = "sub"
-	}
-	if i.SubjectClaim == "" {
-		i.SubjectClaim = i.UserClaim
 	}
 	if i.Leeway == 0 {
 		i.Leeway = DefaultLeeway
@@ -108,7 +103,7 @@ func (i Issuer) Validate() error {
 			bad("algorithms: %q is none of %s", a, strings.Join(Algorithms(), " "))
 		}
 	}
-	for key, claim := range map[string]string{"user_claim": i.UserClaim, "subject_claim": i.SubjectClaim, "roles.claim": i.Roles.Claim} {
+	for key, claim := range map[string]string{"user_claim": i.UserClaim, "roles.claim": i.Roles.Claim} {
 		if _, err := claimPath(claim); claim != "" && err != nil {
 			bad("%s: %w", key, err)
 		}

@@ -186,8 +186,10 @@ func (v *Verifier) CanRefresh(issuer string, now time.Time) bool {
 
 // Refresh has the keys of one issuer, by its name, read anew and waits for it,
 // or joins the wait where that is already happening. All callers together cause
-// one fetch in 30 seconds; between, the answer is ErrTooSoon at once. A caller
-// whose ctx ends does not end the fetch for the others. It needs Run running.
+// one fetch in 30 seconds; between, the answer is ErrTooSoon at once. Whatever
+// the answer, it is worth asking Verify once more: another caller may have had
+// the keys read a moment ago. A caller whose ctx ends does not end the fetch for
+// the others. It needs Run running.
 func (v *Verifier) Refresh(ctx context.Context, issuer string) error {
 	i := v.names[issuer]
 	if i == nil {

@@ -32,7 +32,7 @@ type Verifier struct {
 // issuer is an Issuer ready for use.
 type issuer struct {
 	Issuer
-	user, subject, roles []string // paths
+	user, roles []string // paths
 	*source
 }
 
@@ -55,7 +55,6 @@ func New(issuers []Issuer, opts Options) (*Verifier, error) {
 		}
 		one := &issuer{Issuer: i, source: newSource(i.Name, i.Keys, opts.Report)}
 		one.user, _ = claimPath(i.UserClaim)
-		one.subject, _ = claimPath(i.SubjectClaim)
 		one.roles, _ = claimPath(i.Roles.Claim)
 		v.issuers[i.Issuer], v.names[i.Name] = one, one
 		v.order = append(v.order, one)
@@ -140,9 +139,9 @@ func (i *issuer) judge(p *parsed, now time.Time) (*acl.TokenClaims, *Error) {
 	if !ok {
 		return nil, refuse(ErrClaims, i.UserClaim+" is not one plain name")
 	}
-	subject, ok := name(claims, i.subject, true)
+	subject, ok := name(claims, []string{"sub"}, true)
 	if !ok {
-		return nil, refuse(ErrClaims, i.SubjectClaim+" is not one plain string")
+		subject = "" // it is for the record only
 	}
 	roles, fault := i.mapped(claims)
 	if fault != nil {
