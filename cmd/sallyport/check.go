@@ -106,6 +106,11 @@ func count(n int, what string) string {
 // load reads a configuration for a command that needs one without a fault.
 func load(std streams, path string) (*config.Config, config.Problems, error) {
 	cfg, problems := config.Load(path)
+	return usable(std, path, cfg, problems)
+}
+
+// usable says the faults of a configuration that can't be used.
+func usable(std streams, path string, cfg *config.Config, problems config.Problems) (*config.Config, config.Problems, error) {
 	if cfg != nil {
 		return cfg, problems, nil
 	}

@@ -15,8 +15,9 @@ import (
 func (d *daemon) reload(by audit.Method) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
-	began := time.Now()
-	cfg, problems := config.Load(d.path)
+	began, before := time.Now(), d.watch.before()
+	cfg, problems, named := config.LoadNaming(d.path)
+	d.watch.tried(before, began, named)
 	err := d.replace(cfg, problems)
 	event := audit.Event{Time: time.Now(), Kind: audit.Reload, Method: by, Status: audit.OK, Duration: time.Since(began)}
 	if err != nil {
@@ -48,6 +49,9 @@ func (d *daemon) replace(cfg *config.Config, problems config.Problems) error {
 	}
 	if keys := d.cfg.NeedsRestart(cfg); len(keys) > 0 {
 		return fmt.Errorf("%s: changes take effect at a restart only; undo them to reload the rest", strings.Join(keys, ", "))
+	}
+	if err := cfg.Succeeds(d.cfg); err != nil {
+		return err
 	}
 	if err := d.server.Reload(cfg.Options(d.running())); err != nil {
 		return err

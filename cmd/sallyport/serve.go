@@ -36,6 +36,9 @@ changes nothing, and the log says what is wrong and where; addresses, limits and
 sinks belong to the start, and a reload that would change them is refused. USR1
 opens the event files anew, for log rotation.
 
+A change of any file that was read (configuration, policy, certificates, keys,
+authorities, revocation lists, secrets) reloads as HUP does, within seconds.
+
 Secrets come from files or the environment, never from the command line.`,
 		Example: `  sallyport serve --config /etc/sallyport/sallyport.yaml
   sallyport serve --config sallyport.yaml --log-level debug --log-format text`,
@@ -65,14 +68,15 @@ func serve(ctx context.Context, std streams, path string, logs logOptions) error
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Stop(signals)
 
-	cfg, problems, err := load(std, path)
+	w := newWatch(log)
+	cfg, problems, err := w.load(std, path)
 	if err != nil {
 		return err
 	}
 	for _, p := range problems.Warnings() {
 		log.Warn("configuration", at(p), zap.String("finding", p.What), zap.String("hint", p.Hint))
 	}
-	d, err := start(cfg, path, log)
+	d, err := start(cfg, path, log, w)
 	if err != nil {
 		return &exit{exitFailure, err}
 	}
@@ -92,6 +96,7 @@ type daemon struct {
 
 	reloading sync.Mutex
 	cfg       *config.Config // what is in force
+	watch     *watch
 
 	drain    chan struct{} // asked for over HTTP
 	admin    func()        // ends the admin endpoints
@@ -100,13 +105,13 @@ type daemon struct {
 
 // start opens the sinks, builds the proxy and binds its addresses. On an error
 // nothing is left behind.
-func start(cfg *config.Config, path string, log *zap.Logger) (*daemon, error) {
+func start(cfg *config.Config, path string, log *zap.Logger, w *watch) (*daemon, error) {
 	recorder, err := audit.New(audit.Options{Sinks: cfg.AuditSinks(), Logger: log})
 	if err != nil {
 		return nil, err
 	}
 	d := &daemon{
-		path: path, log: log, recorder: recorder, cfg: cfg,
+		path: path, log: log, recorder: recorder, cfg: cfg, watch: w,
 		drain: make(chan struct{}, 1), admin: func() {}, adminErr: make(chan error, 1),
 	}
 	if d.server, err = proxy.NewServer(cfg.Options(d.running())); err != nil {
@@ -174,6 +179,14 @@ func (d *daemon) acted(a admin.Action) {
 
 // run obeys signals until one of them, ctx or a failure ends the proxy.
 func (d *daemon) run(ctx context.Context, signals <-chan os.Signal) error {
+	watching, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	d.watch.reload = func() error { return d.reload(audit.MethodWatch) }
+	go func() {
+		defer close(ended)
+		d.watch.run(watching)
+	}()
+	defer func() { cancel(); <-ended }()
 	for {
 		select {
 		case s := <-signals:

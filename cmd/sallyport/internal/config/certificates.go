@@ -2,6 +2,8 @@ package config
 
 import (
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sallyport/sallyport/tlsutil"
@@ -39,6 +41,11 @@ func (r *reader) server(f *serverFiles) *tlsutil.Server {
 		ClientAuth:      auth,
 		MinVersion:      tlsVersions[f.minVersion],
 	}
+	for _, list := range f.crls {
+		settings["crl"+list.path] = list
+		opts.CRLFiles = append(opts.CRLFiles, list.path)
+	}
+	opts.CRLMissing, opts.NoTickets = f.crlMissing, f.noTickets
 	if auth != tlsutil.None {
 		opts.ClientCAFile = f.clientCA.path
 	}
@@ -71,11 +78,20 @@ func (r *reader) client(b *backendConfig) *tlsutil.Client {
 	return client
 }
 
+// place is where the file is named that a fault is about. Of some settings there
+// are several files.
+func place(settings map[string]named, f tlsutil.Fault) named {
+	if at, ok := settings[f.Setting+f.File]; ok && f.File != "" {
+		return at
+	}
+	return settings[f.Setting]
+}
+
 // tlsFaults puts the faults of files where the files are named.
 func (r *reader) tlsFaults(section value, settings map[string]named, err error) {
 	faults := tlsutil.Faults(err)
 	for _, f := range faults {
-		at := settings[f.Setting]
+		at := place(settings, *f)
 		switch {
 		case at.path != "":
 			at.faultHint(f.Hint, "%s: %s", at.written, f.What)
@@ -92,7 +108,7 @@ func (r *reader) tlsFaults(section value, settings map[string]named, err error) 
 
 func (r *reader) tlsWarnings(section value, settings map[string]named, warnings []tlsutil.Fault, ends map[string]time.Time) {
 	for _, f := range warnings {
-		at := settings[f.Setting]
+		at := place(settings, f)
 		if at.path == "" {
 			section.warn(f.Hint, "%s: %s", f.Setting, f.What)
 			continue
@@ -106,4 +122,21 @@ func (r *reader) tlsWarnings(section value, settings map[string]named, warnings 
 				end.UTC().Format(time.DateOnly), int(left/(24*time.Hour)))
 		}
 	}
+}
+
+// Succeeds says whether c may take the place of old while clients are served: a
+// certificate that is out of date does not replace one that serves, nor a
+// revocation list a newer one. At the start either is only a finding.
+func (c *Config) Succeeds(old *Config) error {
+	var faults []error
+	for _, l := range c.listeners {
+		for _, was := range old.listeners {
+			if l.server != nil && was.server != nil && l.name.Value == was.name.Value {
+				if err := l.server.Succeeds(was.server); err != nil {
+					faults = append(faults, fmt.Errorf("listener %s: %w", l.name.Value, err))
+				}
+			}
+		}
+	}
+	return errors.Join(faults...)
 }

@@ -17,7 +17,7 @@ func (r *reader) compile(c *Config, src acl.Source) *acl.Policy {
 		if len(l.allow) == 0 {
 			l.allow = nil // an empty list is a fault already
 		}
-		src.Listeners = append(src.Listeners, acl.ListenerSource{Name: l.name.Text, Allow: l.allow, Anonymous: l.anonymous})
+		src.Listeners = append(src.Listeners, acl.ListenerSource{Name: l.name.Text, Allow: l.allow, AllowNotes: l.notes, Anonymous: l.anonymous, Auth: l.auth})
 	}
 	policy, problems := acl.Compile(src)
 	for _, p := range problems {

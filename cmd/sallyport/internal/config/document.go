@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -29,6 +30,7 @@ type reader struct {
 	now      time.Time
 	table    *command.Table
 	files    []string             // in the order they were read
+	named    []string             // absolute: every file that was asked for, there or not
 	docs     map[string]*document // by displayed name
 	expanded map[string]string    // variables that were asked for, by name
 	problems Problems
@@ -50,6 +52,7 @@ func (r *reader) open(name string, at acl.Origin, path string) *document {
 	if abs, err := filepath.Abs(doc.dir); err == nil {
 		doc.dir = abs
 	}
+	r.names(filepath.Join(doc.dir, filepath.Base(name)))
 	text, err := readBounded(name, maxFile)
 	if err != nil {
 		if at.File == "" {
@@ -65,6 +68,13 @@ func (r *reader) open(name string, at acl.Origin, path string) *document {
 	r.docs[name] = doc
 	r.parse(doc)
 	return doc
+}
+
+// names notes a file that the configuration depends on.
+func (r *reader) names(path string) {
+	if !slices.Contains(r.named, path) {
+		r.named = append(r.named, path)
+	}
 }
 
 // parse fills in doc.root, or records why it can't.

@@ -20,7 +20,9 @@ func (v value) named() named {
 	if t.Value == "" {
 		return named{value: v}
 	}
-	return named{value: v, written: t.Value, path: v.doc.path(t.Value)}
+	path := v.doc.path(t.Value)
+	v.r.names(path)
+	return named{value: v, written: t.Value, path: path}
 }
 
 // maxPassword bounds a password file; Redis takes no longer argument anyway.

@@ -20,6 +20,10 @@ type listener struct {
 	tls       *serverFiles
 	server    *tlsutil.Server // loaded from tls
 	allow     []acl.Text      // nil: loopback only
+	notes     []acl.Note      // of allow, by index
+	auth      []acl.Text      // nil: every method
+	proxy     []netip.Prefix  // who sends a PROXY protocol header
+	proxyUnix bool
 	anonymous bool
 	saidSo    value // anonymous:
 	backend   string
@@ -34,6 +38,9 @@ type serverFiles struct {
 	clientCA    named
 	clientAuth  string // require, optional or off
 	minVersion  string // "1.2" or "1.3"
+	crls        []named
+	crlMissing  tlsutil.CRLMissing
+	noTickets   bool
 }
 
 // plainName is what listeners and backends may be called: the name is a metric
@@ -73,11 +80,13 @@ func (r *reader) listener(s *section) listener {
 		backendAt: s.get("backend"),
 	}
 	l.backend = l.backendAt.nonempty().Value
-	l.allow = l.networks(s.get("allow"))
+	l.allow, l.notes = l.networks(s.get("allow"))
+	l.auth = s.get("auth").words()
+	l.proxyProtocol(s.get("proxy_protocol").section())
 	l.mode = l.socketMode(s.get("mode"))
 	r.plaintext(s.get("unsafe_plaintext"), s.get("tls").present(), l.address,
 		s.path+".address", "an address that other machines reach needs tls")
-	s.close("proxy_protocol", "auth")
+	s.close()
 	return l
 }
 
@@ -101,17 +110,17 @@ func (r *reader) plaintext(unsafe value, tls bool, a address, path, what string)
 	case said && (tls || a.local()):
 		unsafe.warn("remove it", "has no effect here")
 	case said:
-		unsafe.warn("use tls", "passwords and data cross the network unencrypted")
+		unsafe.warn("use tls", "passwords, tokens and data cross the network unencrypted")
 	case !tls && !a.local():
 		r.faultHint(a.at, path, "add tls:, or unsafe_plaintext: true if the network is trusted", "%s", what)
 	}
 }
 
 // networks reads allow: CIDR blocks, addresses, or the word any.
-func (l *listener) networks(v value) []acl.Text {
+func (l *listener) networks(v value) ([]acl.Text, []acl.Note) {
 	if !v.present() {
 		l.lonely()
-		return nil
+		return nil, nil
 	}
 	if l.address.network == "unix" {
 		v.warn("remove it; mode: says who may connect", "does not apply to a unix socket")
@@ -120,15 +129,61 @@ func (l *listener) networks(v value) []acl.Text {
 	if len(items) == 0 && !v.failedHere() {
 		v.faultHint(`leave it out for loopback only, or write "any"`, "is empty: nobody could connect")
 	}
-	allow := make([]acl.Text, 0, len(items))
+	allow, notes := make([]acl.Text, 0, len(items)), make([]acl.Note, 0, len(items))
 	for _, item := range items {
+		var note acl.Note
+		if item.mapping() {
+			entry := item.section()
+			item = entry.required("network")
+			note = entry.note()
+			entry.close()
+		}
 		t := item.nonempty()
 		if t.Value == "" || !l.network(item, t.Value) {
 			continue
 		}
-		allow = append(allow, t.Text)
+		allow, notes = append(allow, t.Text), append(notes, note)
 	}
-	return allow
+	return allow, notes
+}
+
+// note reads why, owner and until of an entry.
+func (s *section) note() acl.Note {
+	return acl.Note{Why: s.get("why").nonempty().Text, Owner: s.get("owner").nonempty().Text, Until: s.get("until").date()}
+}
+
+// proxyProtocol reads who is believed about the client's address: everybody
+// else is turned away.
+func (l *listener) proxyProtocol(s *section) {
+	from := s.required("from")
+	s.close()
+	items := from.items()
+	if from.present() && len(items) == 0 && !from.failedHere() {
+		from.fault("is empty: nobody could connect")
+	}
+	for _, item := range items {
+		t := item.nonempty()
+		unix := l.address.network == "unix"
+		switch {
+		case t.Value == "":
+		case t.Value == "unix" && unix:
+			l.proxyUnix = true
+		case t.Value == "unix" || unix && l.address.network != "":
+			item.faultHint(`unix for a unix socket, networks for an address`, "%s can't be who connects here", quoted(t.Value))
+		case t.Value == "any":
+			item.faultHint("name the balancers", "any client could then claim any address")
+		default:
+			prefix, hint := parseNetwork(t.Value)
+			if hint != "" {
+				item.faultHint(hint, "%s is not a network", quoted(t.Value))
+				continue
+			}
+			if broad(prefix) {
+				item.warn("name the balancers", "any client in %s can claim any address", t.Value)
+			}
+			l.proxy = append(l.proxy, prefix)
+		}
+	}
 }
 
 // items is list, but a single string is a list of one.
@@ -254,6 +309,24 @@ func (r *reader) serverFiles(s *section) *serverFiles {
 	case f.clientAuth != "off" && !ca.present():
 		auth.faultHint("add client_ca", "%s needs the authority that signs the clients' certificates", f.clientAuth)
 	}
-	s.close("crl", "crl_missing", "tickets")
+	lists := s.get("crl")
+	for _, item := range lists.items() {
+		f.crls = append(f.crls, item.named())
+	}
+	if lists.present() && len(f.crls) == 0 && !lists.failedHere() {
+		lists.faultHint("leave it out if nothing is ever revoked", "is empty: nobody's certificate could be checked")
+	}
+	missing := s.get("crl_missing")
+	if missing.word("refuse", "refuse", "allow") == "allow" {
+		f.crlMissing = tlsutil.AllowMissing
+		if lists.present() {
+			missing.warn("", "a certificate is let in when no revocation list in force speaks about it")
+		}
+	}
+	if missing.present() && !lists.present() {
+		missing.warn("name the lists in crl:", "has no effect: no revocation list is named")
+	}
+	f.noTickets = !s.get("tickets").flagOr(true)
+	s.close()
 	return f
 }

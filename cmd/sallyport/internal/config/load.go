@@ -34,6 +34,14 @@ func Load(path string) (*Config, Problems) {
 	return load(path, machineIsHere())
 }
 
+// LoadNaming is Load, and tells the absolute paths of all files that were asked
+// for, those of a faulty configuration too: a change of any may change the outcome.
+func LoadNaming(path string) (*Config, Problems, []string) {
+	r := newReader(machineIsHere())
+	c, problems := r.load(path)
+	return c, problems, r.named
+}
+
 // surroundings is what a configuration depends on besides its files.
 type surroundings struct {
 	env     environment
@@ -45,8 +53,13 @@ func machineIsHere() surroundings {
 	return surroundings{env: os.LookupEnv, machine: machine{root: "/"}, now: time.Now}
 }
 
-func load(path string, here surroundings) (*Config, Problems) {
-	r := &reader{env: here.env, machine: here.machine, now: here.now(), table: command.Newest(), docs: make(map[string]*document), expanded: make(map[string]string)}
+func load(path string, here surroundings) (*Config, Problems) { return newReader(here).load(path) }
+
+func newReader(here surroundings) *reader {
+	return &reader{env: here.env, machine: here.machine, now: here.now(), table: command.Newest(), docs: make(map[string]*document), expanded: make(map[string]string)}
+}
+
+func (r *reader) load(path string) (*Config, Problems) {
 	doc := r.open(path, acl.Origin{}, "")
 	if doc.root == nil {
 		return nil, r.finish()

@@ -40,6 +40,7 @@ func (c *Config) Options(run Running) proxy.Options {
 			TLS:       l.server,
 			Backend:   l.backend,
 			Anonymous: l.anonymous,
+			Proxy:     l.proxy,
 		})
 	}
 	for _, b := range c.backends {

@@ -90,9 +90,12 @@ func (v value) word(standard string, words ...string) string {
 }
 
 // flag reads v as true or false; absent is false.
-func (v value) flag() bool {
+func (v value) flag() bool { return v.flagOr(false) }
+
+// flagOr is flag with another word for absence.
+func (v value) flagOr(standard bool) bool {
 	if !v.present() {
-		return false
+		return standard
 	}
 	switch s, ok := v.scalar("!!bool"); {
 	case !ok:
@@ -103,8 +106,20 @@ func (v value) flag() bool {
 	default:
 		v.faultHint("true or false", "wants true or false")
 	}
-	return false
+	return standard
 }
+
+// date reads a day or a time. YAML has a kind of its own for what looks like
+// one, and people leave the quotes away.
+func (v value) date() acl.Text {
+	if v.present() && v.node.Kind == yaml.ScalarNode && v.node.ShortTag() == "!!timestamp" {
+		return acl.Text{Value: v.node.Value, At: v.at}
+	}
+	return v.nonempty().Text
+}
+
+// mapping tells whether v is written as a mapping.
+func (v value) mapping() bool { return v.present() && v.node.Kind == yaml.MappingNode }
 
 // scalar gives the text of a value that must carry the tag, or be a string made
 // by expansion.

@@ -1,0 +1,289 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/sallyport/sallyport/cmd/sallyport/internal/config"
+	"go.uber.org/zap"
+)
+
+// watch asks for a reload when a file that the configuration read has changed.
+//
+// It looks at content, not at events: the kernel's events only say when to look,
+// and where there are none (a network file system, a container's mount) a look
+// every pollEvery does. Folders are watched, not files, since a file is
+// replaced by renaming another over it, and a Kubernetes volume by renaming the
+// link ..data. A change counts once two looks in a row, settle apart, see the
+// same, so that a pair that is being replaced is mostly read when it is
+// whole; where it is not, the reload fails, the old one stays, and the next
+// change is another try.
+type watch struct {
+	settle    time.Duration
+	pollEvery time.Duration
+	reload    func() error // reports on itself; calls tried
+	log       *zap.Logger
+	poke      chan struct{} // other files may be watched now; holds one
+
+	mu    sync.Mutex
+	files []string              // absolute
+	known map[string]contentSum // as of the last reload that was tried
+}
+
+// contentSum is what tells one state of a file from another. The zero value is
+// of no file.
+type contentSum [sha256.Size]byte
+
+const (
+	watchSettle = 150 * time.Millisecond
+	watchPoll   = 30 * time.Second
+	// watchLooks bounds how long a file that never comes to rest puts a reload off.
+	watchLooks = 20
+	// maxWatched is more than any file that is read may hold.
+	maxWatched = 65 << 20
+)
+
+// look gives the state of files now.
+func look(files []string) map[string]contentSum {
+	sums := make(map[string]contentSum, len(files))
+	for _, f := range files {
+		sums[f] = sumOf(f)
+	}
+	return sums
+}
+
+// sumOf covers the content, and the mode, which keys are judged by.
+func sumOf(file string) (sum contentSum) {
+	info, err := os.Stat(file) // before opening: a named pipe would wait
+	if err != nil || !info.Mode().IsRegular() {
+		h := sha256.New()
+		io.WriteString(h, "unreadable")
+		if errors.Is(err, fs.ErrPermission) {
+			io.WriteString(h, ": permission")
+		}
+		h.Sum(sum[:0])
+		return sum
+	}
+	h := sha256.New()
+	binary.Write(h, binary.BigEndian, uint32(info.Mode()))
+	f, err := os.Open(file)
+	if err == nil {
+		_, err = io.Copy(h, io.LimitReader(f, maxWatched))
+		f.Close()
+	}
+	if err != nil {
+		io.WriteString(h, "unreadable")
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+func newWatch(log *zap.Logger) *watch {
+	return &watch{settle: watchSettle, pollEvery: watchPoll, log: log, poke: make(chan struct{}, 1)}
+}
+
+// load reads the configuration for the first time.
+func (w *watch) load(std streams, path string) (*config.Config, config.Problems, error) {
+	began := time.Now()
+	cfg, problems, named := config.LoadNaming(path)
+	w.tried(nil, began, named)
+	return usable(std, path, cfg, problems)
+}
+
+// before notes the state that a reload is about to read. Whoever reloads calls
+// it first, and tried afterwards.
+func (w *watch) before() map[string]contentSum {
+	w.mu.Lock()
+	files := w.files
+	w.mu.Unlock()
+	return look(files)
+}
+
+// tried notes that a reload has read files. What it read for the first time
+// may have changed since: such a file, if it is that young, counts as changed.
+func (w *watch) tried(before map[string]contentSum, began time.Time, files []string) {
+	now := look(files)
+	defer func() {
+		select {
+		case w.poke <- struct{}{}:
+		default:
+		}
+	}()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.files, w.known = files, make(map[string]contentSum, len(files))
+	for _, f := range files {
+		sum, seen := before[f]
+		if !seen {
+			sum = now[f]
+			if info, err := os.Stat(f); err == nil && info.ModTime().After(began) {
+				sum = contentSum{}
+			}
+		}
+		w.known[f] = sum
+	}
+}
+
+// quietly runs a change of ours to one of the files, which is no reason to reload.
+func (w *watch) quietly(file string, change func() error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	untouched := sumOf(file) == w.known[file]
+	err := change()
+	if untouched {
+		w.known[file] = sumOf(file)
+	}
+	return err
+}
+
+// changed gives the state of the files if it is not the one known.
+func (w *watch) changed() (now map[string]contentSum, differs bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now = look(w.files)
+	return now, !maps.Equal(now, w.known)
+}
+
+// run watches until ctx ends.
+func (w *watch) run(ctx context.Context) {
+	kernel, err := fsnotify.NewWatcher()
+	if err != nil {
+		w.log.Warn("files are looked at from time to time only: the system gives no notice of changes", zap.Duration("every", w.pollEvery), zap.Error(err))
+		kernel = &fsnotify.Watcher{} // nil channels: never ready
+	} else {
+		defer kernel.Close()
+	}
+	eyes := &folders{kernel: kernel, log: w.log}
+	poll := time.NewTicker(w.pollEvery)
+	defer poll.Stop()
+	var last map[string]contentSum
+	again := time.After(0) // when to look next; nil: nothing is afoot
+	looks := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-kernel.Events:
+			if again == nil && eyes.concerns(e.Name) {
+				again = time.After(w.settle)
+			}
+			continue
+		case err := <-kernel.Errors: // events were lost
+			w.log.Debug("watch", zap.Error(err))
+		case <-poll.C:
+		case <-w.poke:
+		case <-again:
+		}
+		again = nil
+		eyes.follow(w.list()) // before the look: what changes after it is told
+		now, differs := w.changed()
+		if !differs {
+			last, looks = nil, 0
+			continue
+		}
+		if looks++; !maps.Equal(now, last) && looks < watchLooks {
+			last, again = now, time.After(w.settle)
+			continue
+		}
+		last, looks = nil, 0
+		_ = w.reload() // logged and on record; pokes, as something may have changed meanwhile
+	}
+}
+
+func (w *watch) list() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.files
+}
+
+// folders are what the kernel is asked to tell about.
+type folders struct {
+	kernel  *fsnotify.Watcher
+	log     *zap.Logger
+	watched []string
+	names   map[string]bool // the files and every link on their way
+	failed  bool
+}
+
+// follow watches the folder of each file, and of each link that leads to it.
+// Links may lead elsewhere after a change, so it is called again after each.
+func (f *folders) follow(files []string) {
+	if f.kernel.Events == nil {
+		return
+	}
+	f.names = make(map[string]bool)
+	var dirs []string
+	for _, file := range files {
+		for _, name := range onTheWay(file) {
+			dir, err := filepath.EvalSymlinks(filepath.Dir(name))
+			if err != nil {
+				continue // not there now; the next look by the clock finds it
+			}
+			f.names[filepath.Join(dir, filepath.Base(name))] = true
+			if !slices.Contains(dirs, dir) {
+				dirs = append(dirs, dir)
+			}
+		}
+	}
+	for _, dir := range f.watched {
+		if !slices.Contains(dirs, dir) {
+			f.kernel.Remove(dir)
+		}
+	}
+	var failed error
+	for _, dir := range dirs {
+		// Added each time: a folder that was removed and made anew is another one.
+		if err := f.kernel.Add(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failed = err
+		}
+	}
+	if failed != nil && !f.failed {
+		f.log.Warn("some files are looked at from time to time only: their folder can't be watched", zap.Error(failed))
+	}
+	f.watched, f.failed = dirs, failed != nil
+}
+
+// concerns keeps the noise of busy folders out: a log that is written next to
+// the configuration is no reason to look.
+func (f *folders) concerns(name string) bool {
+	return f.names[filepath.Clean(name)] || strings.HasPrefix(filepath.Base(name), "..")
+}
+
+// onTheWay gives a path and every link that is followed to what it names.
+func onTheWay(path string) []string {
+	const most = 64 // links to themselves end
+	names := []string{path}
+	for i := 0; i < len(names) && len(names) < most; i++ {
+		name := names[i]
+		// A link may be any part of the path, not just its end.
+		for part := name; ; part = filepath.Dir(part) {
+			if to, err := os.Readlink(part); err == nil {
+				if !filepath.IsAbs(to) {
+					to = filepath.Join(filepath.Dir(part), to)
+				}
+				rest, _ := filepath.Rel(part, name)
+				for _, n := range []string{part, filepath.Join(to, rest)} {
+					if !slices.Contains(names, n) {
+						names = append(names, n)
+					}
+				}
+			}
+			if part == filepath.Dir(part) {
+				break
+			}
+		}
+	}
+	return names
+}
