@@ -1,7 +1,7 @@
 package proxy
 
 import (
-	"maps"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +17,7 @@ import (
 // before left in force.
 type changes struct {
 	mu      sync.Mutex
-	unsaved map[string]bool // users changed by ACL SETUSER or DELUSER since the last load or save
+	deleted map[string]bool // users that ACL DELUSER removed and a file may still hold
 }
 
 // change replaces the policy in force by one made of it, on all loops at once.
@@ -40,27 +40,24 @@ func (s *Server) install(p *acl.Policy) {
 	s.policy.Store(p)
 	s.mu.Unlock()
 	s.each(func(w *worker) { w.rejudge(s.policy.Load()) })
-}
-
-// touched notes users that differ from what the files say.
-func (c *changes) touched(names ...string) {
-	if c.unsaved == nil {
-		c.unsaved = make(map[string]bool)
-	}
-	for _, name := range names {
-		c.unsaved[name] = true
-	}
+	s.forgetTickets()
+	s.measureHashes(p)
 }
 
 // forgetChanges records each user whose changes at run time end because the
 // files are in force again. It is called under changes.mu.
 func (s *Server) forgetChanges() {
-	for _, name := range slices.Sorted(maps.Keys(s.changes.unsaved)) {
+	names := s.policy.Load().Unsaved()
+	for name := range s.changes.deleted {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
 		s.opts.Recorder.Record(&audit.Event{
 			Time: time.Now(), Kind: audit.Admin, Status: audit.OK, Command: "reload drops runtime changes of user " + name,
 		})
 	}
-	clear(s.changes.unsaved)
+	s.changes.deleted = nil
 }
 
 // adminEvent records an administrative action of the session's user.
@@ -79,11 +76,7 @@ func (s *session) aclSetUser(args [][]byte) {
 	srv := s.w.srv
 	s.elsewhere(func() func() {
 		err := srv.change(func(now *acl.Policy) (*acl.Policy, error) {
-			next, err := now.WithUser(name, rules)
-			if err == nil {
-				srv.changes.touched(name)
-			}
-			return next, err
+			return now.WithUser(name, rules)
 		})
 		return func() {
 			s.adminEvent("acl|setuser "+name, err, withoutSecrets(rules))
@@ -112,7 +105,12 @@ func (s *session) aclDelUser(args [][]byte) {
 				next = without
 				deleted = append(deleted, name)
 			}
-			srv.changes.touched(deleted...)
+			if srv.changes.deleted == nil {
+				srv.changes.deleted = make(map[string]bool)
+			}
+			for _, name := range deleted {
+				srv.changes.deleted[name] = true
+			}
 			return next, nil
 		})
 		return func() {
@@ -129,14 +127,14 @@ func (s *session) aclDelUser(args [][]byte) {
 // aclLoad is ACL LOAD: the users of the ACL file as it is now, all or nothing.
 // Sessions of users that are gone end.
 func (s *session) aclLoad() {
-	srv := s.w.srv
-	if srv.opts.ACLFile == nil {
+	srv, file := s.w.srv, s.w.srv.opts.ACLFile
+	if file == nil {
 		s.fail(errNoACLFile)
 		return
 	}
 	s.elsewhere(func() func() {
 		err := srv.change(func(now *acl.Policy) (*acl.Policy, error) {
-			next, err := srv.opts.ACLFile.Load(now)
+			next, err := loaded(now, file)
 			if err == nil {
 				srv.forgetChanges()
 			}
@@ -149,22 +147,45 @@ func (s *session) aclLoad() {
 	})
 }
 
-// aclSave is ACL SAVE.
+// loaded is the policy with the users of the file, or every fault in it, as
+// Redis tells them: in one line with a warning at its end.
+func loaded(now *acl.Policy, file *ACLFile) (*acl.Policy, error) {
+	text, err := file.Read()
+	if err != nil {
+		return nil, err
+	}
+	users, problems := acl.ParseFile(file.Name, text)
+	next, more := now.WithFile(users)
+	problems = append(problems, more...)
+	slices.SortStableFunc(problems, func(a, b acl.Problem) int { return a.At.Line - b.At.Line })
+	var faults strings.Builder
+	for _, p := range problems {
+		if !p.Warning {
+			faults.WriteString(p.String() + ". ")
+		}
+	}
+	if faults.Len() > 0 || next == nil {
+		return nil, errors.New(faults.String() + "WARNING: ACL errors detected, no change to the previously active ACL rules was performed")
+	}
+	return next, nil
+}
+
+// aclSave is ACL SAVE: all users but those of policy.yaml.
 func (s *session) aclSave() {
-	srv := s.w.srv
-	if srv.opts.ACLFile == nil {
+	srv, file := s.w.srv, s.w.srv.opts.ACLFile
+	if file == nil {
 		s.fail(errNoACLFile)
 		return
 	}
 	s.elsewhere(func() func() {
-		srv.changes.mu.Lock()
-		defer srv.changes.mu.Unlock()
-		err := srv.opts.ACLFile.Save(srv.policy.Load())
-		if err != nil {
-			srv.log.Error("saving the ACL file", zap.Error(err))
-		} else {
-			clear(srv.changes.unsaved)
-		}
+		err := srv.change(func(now *acl.Policy) (*acl.Policy, error) {
+			if err := file.Write(now.FileText()); err != nil {
+				srv.log.Error("saving the ACL file", zap.Error(err))
+				return nil, err
+			}
+			srv.changes.deleted = nil
+			return now.Saved(), nil
+		})
 		return func() {
 			s.adminEvent("acl|save", err, "")
 			if err != nil {

@@ -168,6 +168,27 @@ func certifiedBy(t *tlsutil.Server, now time.Time) *certified {
 	return c
 }
 
+// forgetTickets ends the resumption of sessions from before a change of the
+// policy. It changes no certificate, so nobody is judged anew for it.
+func (s *Server) forgetTickets() {
+	s.mu.Lock()
+	listeners := slices.Clone(s.listeners)
+	s.mu.Unlock()
+	for _, l := range listeners {
+		t := l.tls.Load()
+		if t == nil {
+			continue
+		}
+		was, generation := l.judged.Load(), t.Generation()
+		t.ForgetTickets()
+		if was.by == t && was.generation == generation && t.Generation() == generation+1 {
+			next := *was
+			next.generation++
+			l.judged.CompareAndSwap(was, &next)
+		}
+	}
+}
+
 // recertify has all loops hold the sessions of a listener against its TLS settings.
 func (s *Server) recertify(l *listener) {
 	t := l.tls.Load()

@@ -42,6 +42,7 @@ type proofs struct {
 	hashes     chan struct{}
 
 	delay    time.Duration // of failures
+	measured acl.SlowHash  // by measureHashes
 	cost     atomic.Int64  // what a slow hash takes here, in nanoseconds
 	mu       sync.Mutex
 	throttle *acl.Throttle // nil: off
@@ -197,6 +198,35 @@ func (p *proofs) checkHash(ctx context.Context, policy *acl.Policy, a *acl.Attem
 		return acl.Principal{}, acl.AuthThrottled
 	}
 	return pr, reason
+}
+
+// measureHashes learns what the policy's costliest hash takes before anybody's
+// login does. It is called under changes.mu, or before the server starts.
+func (s *Server) measureHashes(p *acl.Policy) {
+	h := p.SlowHash()
+	if h == s.proofs.measured {
+		return
+	}
+	if s.proofs.measured = h; h == (acl.SlowHash{}) {
+		s.proofs.cost.Store(0)
+		return
+	}
+	if s.proofs.ctx.Err() != nil {
+		return
+	}
+	s.proofs.out.Add(1)
+	go func() {
+		defer s.proofs.out.Done()
+		select {
+		case s.proofs.hashes <- struct{}{}:
+			defer func() { <-s.proofs.hashes }()
+		case <-s.proofs.ctx.Done():
+			return
+		}
+		began := time.Now()
+		h.Spend()
+		s.proofs.noteCost(time.Since(began))
+	}()
 }
 
 // noteCost remembers what a slow hash takes: at once where that is more than

@@ -97,6 +97,7 @@ func NewServer(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.group = group
+	s.measureHashes(o.Policy)
 	s.proofs.out.Add(1)
 	go s.watchTime()
 	return s, nil
