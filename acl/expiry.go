@@ -162,6 +162,45 @@ func (p *Policy) judgeExpiry(d *Decision, call *command.Call) {
 	}
 }
 
+// expiryState says for explain what judgeExpiry looks at.
+func (p *Policy) expiryState(call *command.Call) ExpiryState {
+	for i := range p.expiry {
+		r := &p.expiry[i]
+		arg := r.writtenKey(call)
+		if arg == 0 || r.note.ended(p.now) {
+			continue
+		}
+		s := ExpiryState{Rule: r.rule, Arg: arg, Says: "nothing about it can be seen from here"}
+		if shape := lifetimes[call.Spec.Name]; shape != nil {
+			s.Says = shape(call.Args).String()
+		} else if slices.Contains(lasting, call.Spec.Name) {
+			s.Says = "leaves it as it is"
+		}
+		return s
+	}
+	return ExpiryState{}
+}
+
+// String says it in words.
+func (l lifetime) String() string {
+	switch l.kind {
+	case lifeNone:
+		return "leaves the key without one"
+	case lifeMaybe:
+		return "leaves a key without one as it is"
+	case lifeSet:
+		if l.millis > int64(1<<63-1)/int64(time.Millisecond) {
+			return "sets it to more than 292 years"
+		}
+		return "sets it to " + (time.Duration(l.millis) * time.Millisecond).String()
+	case lifeAbsolute:
+		return "sets it to a point in time, whose distance is not looked at"
+	case lifeUnclear:
+		return "has an option or a number that cannot be understood"
+	}
+	return "leaves it as it is"
+}
+
 // writtenKey gives the first argument that is a key of the rule and written, 0 for none.
 func (r *expiryRule) writtenKey(call *command.Call) int {
 	for i := range call.Keys {

@@ -65,6 +65,15 @@ func (n *networks) holds(addr netip.Addr) bool {
 	return ok
 }
 
+// rule gives the entry that holds an address, nil if none does or all do.
+func (n *networks) rule(addr netip.Addr) *Rule {
+	if n == nil || !addr.IsValid() {
+		return nil
+	}
+	r, _ := n.table.Lookup(addr.Unmap().WithZone(""))
+	return r
+}
+
 // networks reads from:. nil stays nil, an empty list admits nobody.
 func (c *compiler) networks(field string, list []Text) *networks {
 	if list == nil {
