@@ -3,7 +3,6 @@ module github.com/sallyport/sallyport
 go 1.26.0
 
 require (
-	github.com/MicahParks/jwkset v0.11.0 // indirect
 	github.com/alicebob/miniredis/v2 v2.40.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect

@@ -132,7 +132,7 @@ func TestPlainHTTPStaysOnThisMachine(t *testing.T) {
 }
 
 func TestKeysFromFiles(t *testing.T) {
-	path := writeFile(t, "jwks.json", jwks(t, jwk(t, "p256", "p256", "")))
+	path := writeFile(t, "jwks.json", jwks(t, keyOf(t, "p256", "p256", "")))
 	v, err := New([]Issuer{entra(func(i *Issuer) { i.Keys = Keys{File: path} })}, Options{})
 	if err != nil {
 		t.Fatal(err)

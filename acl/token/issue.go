@@ -7,15 +7,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 
-	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -23,7 +20,7 @@ import (
 type Signer struct {
 	key       crypto.Signer
 	algorithm string
-	public    jwkset.JWKMarshal
+	public    *jwk
 }
 
 // NewSigner makes a key for an algorithm and its PEM text (PKCS #8), which is
@@ -112,35 +109,15 @@ func signer(key crypto.Signer, algorithm string) (*Signer, error) {
 	if !fits(algorithm, key.Public()) {
 		return nil, fmt.Errorf("its key can't sign with %s", algorithm)
 	}
-	jwk, err := jwkset.NewJWKFromKey(key.Public(), jwkset.JWKOptions{
-		Metadata: jwkset.JWKMetadataOptions{ALG: jwkset.ALG(algorithm), USE: jwkset.UseSig},
-	})
+	public, err := newJWK(key.Public(), algorithm)
 	if err != nil {
 		return nil, err
 	}
-	s := &Signer{key: key, algorithm: algorithm, public: jwk.Marshal()}
-	s.public.KID = thumbprint(s.public)
-	return s, nil
-}
-
-// thumbprint is the key id of RFC 7638.
-func thumbprint(k jwkset.JWKMarshal) string {
-	members := map[string]string{"kty": k.KTY.String()} // written in the order of their names
-	for name, value := range map[string]string{"crv": k.CRV.String(), "e": k.E, "n": k.N, "x": k.X, "y": k.Y} {
-		if value != "" {
-			members[name] = value
-		}
-	}
-	text, err := json.Marshal(members)
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(text)
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	return &Signer{key: key, algorithm: algorithm, public: public}, nil
 }
 
 // KeyID gives the id that the tokens' headers carry.
-func (s *Signer) KeyID() string { return s.public.KID }
+func (s *Signer) KeyID() string { return s.public.ID }
 
 // Algorithm gives the algorithm of its signatures.
 func (s *Signer) Algorithm() string { return s.algorithm }
@@ -154,7 +131,7 @@ func (s *Signer) KeySet() ([]byte, error) {
 // Sign issues a token with these claims, whatever they are.
 func (s *Signer) Sign(claims map[string]any) (string, error) {
 	t := jwt.NewWithClaims(methods[s.algorithm], jwt.MapClaims(claims))
-	t.Header["kid"] = s.public.KID
+	t.Header["kid"] = s.public.ID
 	text, err := t.SignedString(s.key)
 	if err != nil {
 		return "", fmt.Errorf("sign the token: %w", err)

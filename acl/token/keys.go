@@ -9,9 +9,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
-
-	"github.com/MicahParks/jwkset"
 )
 
 // Bounds on a key set: what is read, what is kept, and how many keys one token
@@ -106,52 +105,47 @@ func parseJWKS(text []byte) (keys []publicKey, skipped []string, err error) {
 	}
 	skip := func(i int, why string) { skipped = append(skipped, fmt.Sprintf("keys[%d] is %s", i, why)) }
 	for i, raw := range set.Keys {
-		var m jwkset.JWKMarshal
-		if json.Unmarshal(raw, &m) != nil {
+		var k jwk
+		if json.Unmarshal(raw, &k) != nil {
 			skip(i, "no JSON Web Key")
 			continue
 		}
-		switch {
-		case m.KTY == jwkset.KtyOct:
-			skip(i, "a shared secret, which verifies nothing")
-			continue
-		case m.D != "" || m.P != "" || m.Q != "":
+		if k.Kind != "oct" && (k.D != "" || k.P != "" || k.Q != "") {
 			return nil, nil, errPrivateKey
-		case m.USE != "" && m.USE != jwkset.UseSig:
-			skip(i, "not meant for signatures")
-			continue
-		case len(m.KEYOPS) > 0 && !verifies(m.KEYOPS):
-			skip(i, "not meant for verifying")
-			continue
-		case m.ALG != "" && !known(m.ALG.String()):
-			skip(i, "for an algorithm that is not supported")
+		}
+		key, why := k.verifier()
+		if why != "" {
+			skip(i, why)
 			continue
 		}
-		jwk, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{SkipX5UScheme: true})
-		if err != nil {
-			skip(i, "damaged or of an unknown kind")
-			continue
-		}
-		if fault := sound(jwk.Key()); fault != "" {
-			skip(i, fault)
-			continue
-		}
-		if m.ALG != "" && !fits(m.ALG.String(), jwk.Key()) {
-			skip(i, "of another kind than its algorithm")
-			continue
-		}
-		keys = append(keys, publicKey{m.KID, m.ALG.String(), jwk.Key()})
+		keys = append(keys, publicKey{k.ID, k.Algorithm, key})
 	}
 	return keys, skipped, nil
 }
 
-func verifies(operations []jwkset.KEYOPS) bool {
-	for _, o := range operations {
-		if o == jwkset.KeyOpsVerify {
-			return true
-		}
+// verifier gives the key if it can verify tokens, or says why it can't.
+func (k *jwk) verifier() (key crypto.PublicKey, why string) {
+	switch {
+	case k.Kind == "oct":
+		return nil, "a shared secret, which verifies nothing"
+	case k.Use != "" && k.Use != "sig":
+		return nil, "not meant for signatures"
+	case len(k.Operations) > 0 && !slices.Contains(k.Operations, "verify"):
+		return nil, "not meant for verifying"
+	case k.Algorithm != "" && !known(k.Algorithm):
+		return nil, "for an algorithm that is not supported"
 	}
-	return false
+	key, err := k.public()
+	if err != nil {
+		return nil, err.Error()
+	}
+	if fault := sound(key); fault != "" {
+		return nil, fault
+	}
+	if k.Algorithm != "" && !fits(k.Algorithm, key) {
+		return nil, "of another kind than its algorithm"
+	}
+	return key, ""
 }
 
 func parsePEM(text []byte) (keys []publicKey, skipped []string, err error) {
@@ -168,7 +162,7 @@ func parsePEM(text []byte) (keys []publicKey, skipped []string, err error) {
 		if err == errPrivateKey {
 			return nil, nil, err
 		}
-		fault := "damaged or of an unknown kind"
+		fault := errKey.Error()
 		if err == nil {
 			fault = sound(key)
 		}

@@ -16,8 +16,8 @@ import (
 )
 
 func TestCheckKeys(t *testing.T) {
-	rsaJWK := jwk(t, "rsa", "rsa", "RS256")
-	with := func(changes dict) map[string]any { return merged(rsaJWK, changes) }
+	rsaJWK := keyOf(t, "rsa", "rsa", "RS256")
+	with := func(changes dict) dict { return merged(rsaJWK, changes) }
 	private := func() []byte {
 		der, err := x509.MarshalPKCS8PrivateKey(testKey("p256"))
 		if err != nil {
@@ -39,9 +39,9 @@ func TestCheckKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	many := make([]map[string]any, maxKeys+1)
+	many := make([]dict, maxKeys+1)
 	for i := range many {
-		many[i] = jwk(t, "ed", fmt.Sprint(i), "")
+		many[i] = keyOf(t, "ed", fmt.Sprint(i), "")
 	}
 	const good = `{"kty":"OKP","crv":"Ed25519","kid":"ok","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
 	for name, c := range map[string]struct {
@@ -50,39 +50,42 @@ func TestCheckKeys(t *testing.T) {
 		skipped string // in one of the reasons
 		err     string
 	}{
-		"a_key_set":                         {text: allKeys(t), usable: 5},
-		"PEM_keys":                          {text: append(publicPEM(t, "rsa"), publicPEM(t, "ed")...), usable: 2},
-		"white_space_before":                {text: append([]byte("\n\t "), allKeys(t)...), usable: 5},
-		"a_key_for_encryption":              {text: jwks(t, jwk(t, "ed", "ed", ""), with(dict{"use": "enc"})), usable: 1, skipped: "keys[1] is not meant for signatures"},
-		"a_key_for_signing_only":            {text: jwks(t, jwk(t, "ed", "ed", ""), with(dict{"key_ops": []string{"sign"}})), usable: 1, skipped: "not meant for verifying"},
-		"a_key_to_verify_with":              {text: jwks(t, with(dict{"key_ops": []string{"verify"}})), usable: 1},
-		"a_shared_secret":                   {text: jwks(t, jwk(t, "ed", "ed", ""), map[string]any{"kty": "oct", "k": "c2VjcmV0", "kid": "x"}), usable: 1, skipped: "shared secret"},
-		"a_key_of_an_unknown_kind":          {text: []byte(`{"keys":[{"kty":"AKP","kid":"x"},` + good + `]}`), usable: 1, skipped: "unknown kind"},
-		"a_key_for_HMAC_by_its_algorithm":   {text: jwks(t, jwk(t, "ed", "ed", ""), with(dict{"alg": "HS256"})), usable: 1, skipped: "not supported"},
-		"a_key_of_another_kind":             {text: jwks(t, jwk(t, "ed", "ed", ""), with(dict{"alg": "ES256"})), usable: 1, skipped: "another kind than its algorithm"},
-		"a_key_that_is_no_object":           {text: []byte(`{"keys":[7,` + good + `]}`), usable: 1, skipped: "no JSON Web Key"},
-		"a_short_RSA_key":                   {text: jwks(t, jwk(t, "ed", "ed", ""), with(dict{"n": number(weak.N)})), usable: 1, skipped: "shorter than 2048"},
-		"a_huge_RSA_key":                    {text: jwks(t, jwk(t, "ed", "ed", ""), with(dict{"n": number(huge)})), usable: 1, skipped: "longer than 8192"},
-		"an_RSA_key_of_exponent_1":          {text: jwks(t, jwk(t, "ed", "ed", ""), with(dict{"e": "AQ"})), usable: 1, skipped: "exponent"},
-		"an_RSA_key_of_a_huge_exponent":     {text: jwks(t, jwk(t, "ed", "ed", ""), with(dict{"e": number(huge)})), usable: 1, skipped: "keys[1]"},
-		"an_RSA_key_without_modulus":        {text: jwks(t, jwk(t, "ed", "ed", ""), with(dict{"n": nil})), usable: 1, skipped: "keys[1]"},
-		"a_point_off_its_curve":             {text: []byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"AQ","y":"AQ"},` + good + `]}`), usable: 1, skipped: "keys[0]"},
-		"a_curve_that_no_algorithm_uses":    {text: append(publicPEM(t, "ed"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: p224der})...), usable: 1, skipped: "no algorithm"},
-		"an_Ed25519_key_too_short":          {text: []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AQID"},` + good + `]}`), usable: 1, skipped: "keys[0]"},
-		"a_private_key_in_a_set":            {text: jwks(t, with(dict{"d": "AQAB"})), err: "private key"},
-		"a_private_key_in_PEM":              {text: append(publicPEM(t, "rsa"), private()...), err: "private key"},
-		"only_a_shared_secret":              {text: jwks(t, map[string]any{"kty": "oct", "k": "c2VjcmV0"}), err: "no key that verifies", skipped: "shared secret"},
-		"an_empty_set":                      {text: []byte(`{"keys":[]}`), err: "there is no key"},
-		"an_object_of_something_else":       {text: []byte(`{"issuer":"x"}`), err: "there is no key"},
-		"keys_that_are_no_array":            {text: []byte(`{"keys":{}}`), err: "no array"},
-		"nothing":                           {err: "neither"},
-		"something_else":                    {text: []byte("hello"), err: "neither"},
-		"a_set_twice":                       {text: []byte(`{"keys":[` + good + `],"keys":[]}`), err: "twice"},
-		"a_key_with_a_member_twice":         {text: []byte(`{"keys":[{"kty":"OKP","kty":"OKP"}]}`), err: "twice"},
-		"more_keys_than_anybody_has":        {text: jwks(t, many...), err: "more than 64"},
-		"more_than_a_mebibyte":              {text: bytes.Repeat([]byte(" "), maxKeyBytes+1), err: "1 MiB"},
-		"a_certificate_that_is_damaged":     {text: append(publicPEM(t, "ed"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"...), usable: 1, skipped: "damaged"},
-		"a_set_that_points_to_another_host": {text: []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x5u":"https://evil.example/x","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`), usable: 1},
+		"a_key_set":                          {text: allKeys(t), usable: 5},
+		"PEM_keys":                           {text: append(publicPEM(t, "rsa"), publicPEM(t, "ed")...), usable: 2},
+		"white_space_before":                 {text: append([]byte("\n\t "), allKeys(t)...), usable: 5},
+		"a_key_for_encryption":               {text: jwks(t, keyOf(t, "ed", "ed", ""), with(dict{"use": "enc"})), usable: 1, skipped: "keys[1] is not meant for signatures"},
+		"a_key_for_signing_only":             {text: jwks(t, keyOf(t, "ed", "ed", ""), with(dict{"key_ops": []string{"sign"}})), usable: 1, skipped: "not meant for verifying"},
+		"a_key_to_verify_with":               {text: jwks(t, with(dict{"key_ops": []string{"verify"}})), usable: 1},
+		"a_shared_secret":                    {text: jwks(t, keyOf(t, "ed", "ed", ""), dict{"kty": "oct", "k": "c2VjcmV0", "kid": "x"}), usable: 1, skipped: "shared secret"},
+		"a_key_of_an_unknown_kind":           {text: []byte(`{"keys":[{"kty":"AKP","kid":"x"},` + good + `]}`), usable: 1, skipped: "unknown kind"},
+		"a_key_for_HMAC_by_its_algorithm":    {text: jwks(t, keyOf(t, "ed", "ed", ""), with(dict{"alg": "HS256"})), usable: 1, skipped: "not supported"},
+		"a_key_of_another_kind":              {text: jwks(t, keyOf(t, "ed", "ed", ""), with(dict{"alg": "ES256"})), usable: 1, skipped: "another kind than its algorithm"},
+		"a_key_that_is_no_object":            {text: []byte(`{"keys":[7,` + good + `]}`), usable: 1, skipped: "no JSON Web Key"},
+		"a_short_RSA_key":                    {text: jwks(t, keyOf(t, "ed", "ed", ""), with(dict{"n": number(weak.N)})), usable: 1, skipped: "shorter than 2048"},
+		"a_huge_RSA_key":                     {text: jwks(t, keyOf(t, "ed", "ed", ""), with(dict{"n": number(huge)})), usable: 1, skipped: "longer than 8192"},
+		"an_RSA_key_of_exponent_1":           {text: jwks(t, keyOf(t, "ed", "ed", ""), with(dict{"e": "AQ"})), usable: 1, skipped: "exponent"},
+		"an_RSA_key_of_a_huge_exponent":      {text: jwks(t, keyOf(t, "ed", "ed", ""), with(dict{"e": number(huge)})), usable: 1, skipped: "keys[1]"},
+		"an_RSA_key_without_modulus":         {text: jwks(t, keyOf(t, "ed", "ed", ""), with(dict{"n": nil})), usable: 1, skipped: "keys[1]"},
+		"a_point_off_its_curve":              {text: []byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"AQ","y":"AQ"},` + good + `]}`), usable: 1, skipped: "keys[0]"},
+		"a_curve_that_no_algorithm_uses":     {text: append(publicPEM(t, "ed"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: p224der})...), usable: 1, skipped: "no algorithm"},
+		"a_coordinate_longer_than_its_curve": {text: []byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"` + strings.Repeat("_", 60) + `","y":"AQ"},` + good + `]}`), usable: 1, skipped: "keys[0]"},
+		"a_coordinate_of_521_bits_and_more":  {text: []byte(`{"keys":[{"kty":"EC","crv":"P-521","x":"AQ","y":"` + strings.Repeat("_", 88) + `"},` + good + `]}`), usable: 1, skipped: "keys[0]"},
+		"padded_numbers":                     {text: jwks(t, with(dict{"e": "AQAB=="})), usable: 1},
+		"an_Ed25519_key_too_short":           {text: []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AQID"},` + good + `]}`), usable: 1, skipped: "keys[0]"},
+		"a_private_key_in_a_set":             {text: jwks(t, with(dict{"d": "AQAB"})), err: "private key"},
+		"a_private_key_in_PEM":               {text: append(publicPEM(t, "rsa"), private()...), err: "private key"},
+		"only_a_shared_secret":               {text: jwks(t, dict{"kty": "oct", "k": "c2VjcmV0"}), err: "no key that verifies", skipped: "shared secret"},
+		"an_empty_set":                       {text: []byte(`{"keys":[]}`), err: "there is no key"},
+		"an_object_of_something_else":        {text: []byte(`{"issuer":"x"}`), err: "there is no key"},
+		"keys_that_are_no_array":             {text: []byte(`{"keys":{}}`), err: "no array"},
+		"nothing":                            {err: "neither"},
+		"something_else":                     {text: []byte("hello"), err: "neither"},
+		"a_set_twice":                        {text: []byte(`{"keys":[` + good + `],"keys":[]}`), err: "twice"},
+		"a_key_with_a_member_twice":          {text: []byte(`{"keys":[{"kty":"OKP","kty":"OKP"}]}`), err: "twice"},
+		"more_keys_than_anybody_has":         {text: jwks(t, many...), err: "more than 64"},
+		"more_than_a_mebibyte":               {text: bytes.Repeat([]byte(" "), maxKeyBytes+1), err: "1 MiB"},
+		"a_certificate_that_is_damaged":      {text: append(publicPEM(t, "ed"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"...), usable: 1, skipped: "damaged"},
+		"a_set_that_points_to_another_host":  {text: []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x5u":"https://evil.example/x","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`), usable: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			info, err := CheckKeys(c.text)

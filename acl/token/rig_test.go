@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/MicahParks/jwkset"
 	"go.uber.org/goleak"
 )
 
@@ -56,16 +55,15 @@ var testKeys = sync.OnceValue(func() map[string]crypto.Signer {
 
 func testKey(name string) crypto.Signer { return testKeys()[name] }
 
-// jwk gives the public key as a member of a key set.
-func jwk(t testing.TB, name, id, algorithm string) map[string]any {
+// keyOf gives the public key as a member of a key set.
+func keyOf(t testing.TB, name, id, algorithm string) dict {
 	t.Helper()
-	k, err := jwkset.NewJWKFromKey(testKey(name).Public(), jwkset.JWKOptions{})
+	k, err := newJWK(testKey(name).Public(), algorithm)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := k.Marshal()
-	m.KID, m.ALG, m.USE = id, jwkset.ALG(algorithm), jwkset.UseSig
-	return object(t, m)
+	k.ID = id
+	return object(t, k)
 }
 
 func object(t testing.TB, v any) map[string]any {
@@ -106,8 +104,8 @@ func publicPEM(t testing.TB, name string) []byte {
 
 // allKeys is a key set with every test key, each under its own name.
 func allKeys(t testing.TB) []byte {
-	return jwks(t, jwk(t, "rsa", "rsa", ""), jwk(t, "p256", "p256", "ES256"), jwk(t, "p384", "p384", ""),
-		jwk(t, "p521", "p521", ""), jwk(t, "ed", "ed", "EdDSA"))
+	return jwks(t, keyOf(t, "rsa", "rsa", ""), keyOf(t, "p256", "p256", "ES256"), keyOf(t, "p384", "p384", ""),
+		keyOf(t, "p521", "p521", ""), keyOf(t, "ed", "ed", "EdDSA"))
 }
 
 // entra is an issuer of the usual form; change adapts it.

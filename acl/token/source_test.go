@@ -27,7 +27,7 @@ type server struct {
 	flood bool // answers for ever
 }
 
-func (s *server) serve(keys ...map[string]any) func(t *testing.T) {
+func (s *server) serve(keys ...dict) func(t *testing.T) {
 	return func(t *testing.T) { s.set(func() { s.body = jwks(t, keys...) }) }
 }
 
@@ -75,7 +75,7 @@ func virtual(t *testing.T, change func(*Issuer), play func(t *testing.T, v *Veri
 	testKeys() // outside the bubble
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{}
-		s.serve(jwk(t, "p256", "p256", ""))(t)
+		s.serve(keyOf(t, "p256", "p256", ""))(t)
 		v := dialed(t, s, change, Options{})
 		play(t, v, s)
 	})
@@ -180,7 +180,7 @@ func TestRefreshIsSharedByWhoeverWaits(t *testing.T) {
 		defer running(t, v)()
 		time.Sleep(fetchAtMost + time.Second)
 		before := s.asked.Load()
-		s.serve(jwk(t, "p256b", "p256b", ""))(t)
+		s.serve(keyOf(t, "p256b", "p256b", ""))(t)
 		raw := fresh(t, "p256b")
 		var wg sync.WaitGroup
 		for range 100 {
@@ -207,7 +207,7 @@ func TestWhoLeavesDoesNotEndTheFetch(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, v *Verifier, s *server) {
 		defer running(t, v)()
 		time.Sleep(fetchAtMost + time.Second)
-		s.serve(jwk(t, "p256b", "p256b", ""))(t)
+		s.serve(keyOf(t, "p256b", "p256b", ""))(t)
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
 		_ = v.Refresh(gone, "entra") // either outcome is right, as both are ready
@@ -279,7 +279,7 @@ func TestKeysRotateWithinAMinute(t *testing.T) {
 		defer running(t, v)()
 		before, after := fresh(t, "p256"), fresh(t, "p256b")
 		time.Sleep(time.Second) // the worst: just after a look
-		s.serve(jwk(t, "p256b", "p256b", ""))(t)
+		s.serve(keyOf(t, "p256b", "p256b", ""))(t)
 		time.Sleep(time.Minute)
 		if _, err := v.Verify(after, time.Now()); err != nil {
 			t.Errorf("the new key: %v", err)
@@ -426,7 +426,7 @@ func TestReportsTellOfChanges(t *testing.T) {
 	testKeys()
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{}
-		s.serve(jwk(t, "p256", "p256", ""))(t)
+		s.serve(keyOf(t, "p256", "p256", ""))(t)
 		var mu sync.Mutex
 		var heard []string
 		v := dialed(t, s, nil, Options{Report: func(r Report) {
@@ -438,7 +438,7 @@ func TestReportsTellOfChanges(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		s.set(func() { s.fails = true })
 		time.Sleep(10 * time.Minute)
-		s.serve(jwk(t, "p256", "p256", ""), jwk(t, "p256b", "p256b", ""))(t)
+		s.serve(keyOf(t, "p256", "p256", ""), keyOf(t, "p256b", "p256b", ""))(t)
 		s.set(func() { s.fails = false })
 		time.Sleep(10 * time.Minute)
 		end()

@@ -74,7 +74,7 @@ func TestVerifyRefuses(t *testing.T) {
 	unsigned := func(algorithm string) []byte {
 		return []byte(encoding.EncodeToString(toJSON(t, dict{"alg": algorithm})) + "." + encoding.EncodeToString(plainClaims) + ".")
 	}
-	attacker, err := json.Marshal(jwk(t, "p256b", "p256", "ES256"))
+	attacker, err := json.Marshal(keyOf(t, "p256b", "p256", "ES256"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +323,7 @@ func TestATokenBelongsToOneIssuer(t *testing.T) {
 
 // A key set says what a key is for; an algorithm beside that is refused.
 func TestAKeyServesItsAlgorithmOnly(t *testing.T) {
-	v := verifier(t, jwks(t, jwk(t, "rsa", "rsa", "RS256")), entra(nil))
+	v := verifier(t, jwks(t, keyOf(t, "rsa", "rsa", "RS256")), entra(nil))
 	for algorithm, want := range map[string]error{"RS256": nil, "RS512": ErrAlgorithm, "PS256": ErrAlgorithm} {
 		if _, err := v.Verify(sign(t, algorithm, "rsa", nil, toJSON(t, claims(nil))), noon); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", algorithm, err, want)
@@ -342,9 +342,9 @@ func TestKeysWithoutIDs(t *testing.T) {
 	if _, err := two.Verify(sign(t, "RS256", "rsa", nil, payload), noon); !errors.Is(err, ErrAlgorithm) {
 		t.Errorf("an algorithm no key is for: %v", err)
 	}
-	var many []map[string]any
+	var many []dict
 	for n := range maxTried + 1 {
-		many = append(many, jwk(t, "p256", fmt.Sprint(n), ""))
+		many = append(many, keyOf(t, "p256", fmt.Sprint(n), ""))
 	}
 	set := verifier(t, jwks(t, many...), entra(nil))
 	if _, err := set.Verify(sign(t, "ES256", "p256", dict{"kid": nil}, payload), noon); !errors.Is(err, ErrHeader) {
