@@ -16,7 +16,7 @@ func (d *daemon) reload(by audit.Method) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	began, before := time.Now(), d.watch.before()
-	cfg, problems, named := config.LoadNaming(d.path)
+	cfg, problems, named := config.LoadNaming(d.path, config.Keep{Hits: d.hits, Table: d.cfg.Table})
 	d.watch.tried(before, began, named)
 	err := d.replace(cfg, problems)
 	event := audit.Event{Time: time.Now(), Kind: audit.Reload, Method: by, Status: audit.OK, Duration: time.Since(began)}
@@ -53,9 +53,14 @@ func (d *daemon) replace(cfg *config.Config, problems config.Problems) error {
 	if err := cfg.Succeeds(d.cfg); err != nil {
 		return err
 	}
-	if err := d.server.Reload(cfg.Options(d.running())); err != nil {
+	tokens, err := d.prepare(cfg, d.tokens.verifier)
+	if err != nil {
 		return err
 	}
+	if err := d.server.Reload(cfg.Options(d.running(tokens))); err != nil {
+		return err
+	}
+	d.tokens.keep(tokens)
 	d.cfg = cfg
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/token"
 	"github.com/sallyport/sallyport/cmd/sallyport/internal/config"
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/admin"
@@ -96,6 +98,8 @@ type daemon struct {
 
 	reloading sync.Mutex
 	cfg       *config.Config // what is in force
+	tokens    issuers
+	hits      *acl.Hits // of rules, over all reloads
 	watch     *watch
 
 	drain    chan struct{} // asked for over HTTP
@@ -111,13 +115,18 @@ func start(cfg *config.Config, path string, log *zap.Logger, w *watch) (*daemon,
 		return nil, err
 	}
 	d := &daemon{
-		path: path, log: log, recorder: recorder, cfg: cfg, watch: w,
+		path: path, log: log, recorder: recorder, cfg: cfg, watch: w, hits: w.hits,
 		drain: make(chan struct{}, 1), admin: func() {}, adminErr: make(chan error, 1),
 	}
-	if d.server, err = proxy.NewServer(cfg.Options(d.running())); err != nil {
+	tokens, err := d.prepare(cfg, nil)
+	if err == nil {
+		d.server, err = proxy.NewServer(cfg.Options(d.running(tokens)))
+	}
+	if err != nil {
 		d.closeRecorder()
 		return nil, err
 	}
+	d.tokens.keep(tokens)
 	if err = d.server.Start(); err == nil {
 		err = d.startAdmin()
 	}
@@ -133,8 +142,8 @@ func start(cfg *config.Config, path string, log *zap.Logger, w *watch) (*daemon,
 	return d, nil
 }
 
-func (d *daemon) running() config.Running {
-	return config.Running{Recorder: d.recorder, Logger: d.log, Version: version}
+func (d *daemon) running(tokens *token.Verifier) config.Running {
+	return config.Running{Recorder: d.recorder, Logger: d.log, Version: version, Tokens: tokens, Quietly: d.watch.quietly}
 }
 
 // startAdmin serves the admin endpoints, if there are any to be served.
@@ -260,6 +269,7 @@ func (d *daemon) end(signals <-chan os.Signal, why string, heard int) error {
 func (d *daemon) close() {
 	d.admin()
 	d.server.Close()
+	d.tokens.stop()
 	d.closeRecorder()
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/cmd/sallyport/internal/config"
 	"go.uber.org/zap"
 )
@@ -35,6 +36,7 @@ type watch struct {
 	pollEvery time.Duration
 	reload    func() error // reports on itself; calls tried
 	log       *zap.Logger
+	hits      *acl.Hits     // of the first load
 	poke      chan struct{} // other files may be watched now; holds one
 
 	mu    sync.Mutex
@@ -91,13 +93,13 @@ func sumOf(file string) (sum contentSum) {
 }
 
 func newWatch(log *zap.Logger) *watch {
-	return &watch{settle: watchSettle, pollEvery: watchPoll, log: log, poke: make(chan struct{}, 1)}
+	return &watch{settle: watchSettle, pollEvery: watchPoll, log: log, hits: acl.NewHits(), poke: make(chan struct{}, 1)}
 }
 
 // load reads the configuration for the first time.
 func (w *watch) load(std streams, path string) (*config.Config, config.Problems, error) {
 	began := time.Now()
-	cfg, problems, named := config.LoadNaming(path)
+	cfg, problems, named := config.LoadNaming(path, config.Keep{Hits: w.hits})
 	w.tried(nil, began, named)
 	return usable(std, path, cfg, problems)
 }

@@ -306,7 +306,7 @@ events: [{ sink: file, path: events.jsonl }]
 
 	w := hasty(watchPoll)
 	path := filepath.Join(dir, "sallyport.yaml")
-	cfg, problems, named := config.LoadNaming(path)
+	cfg, problems, named := config.LoadNaming(path, config.Keep{})
 	if cfg == nil {
 		t.Fatal(problems)
 	}

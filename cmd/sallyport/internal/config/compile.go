@@ -9,7 +9,7 @@ import (
 
 // compile makes the policy and puts its problems among ours.
 func (r *reader) compile(c *Config, src acl.Source) *acl.Policy {
-	src.Table = c.Table
+	src.Table, src.Now, src.Hits = c.Table, r.now, r.keep.Hits
 	for i, l := range c.listeners {
 		if l.name.Value == "" || listed(c.listeners[:i], l.name.Value) {
 			continue // a fault already
@@ -20,11 +20,7 @@ func (r *reader) compile(c *Config, src acl.Source) *acl.Policy {
 		src.Listeners = append(src.Listeners, acl.ListenerSource{Name: l.name.Text, Allow: l.allow, AllowNotes: l.notes, Anonymous: l.anonymous, Auth: l.auth})
 	}
 	policy, problems := acl.Compile(src)
-	for _, p := range problems {
-		r.problems = append(r.problems, Problem{
-			At: p.At, What: maskRules(p.What), Hint: maskRules(p.Hint), Warning: p.Warning,
-		})
-	}
+	r.take(problems)
 	if policy != nil {
 		r.anonymous(c, policy)
 	}

@@ -32,7 +32,8 @@ type reader struct {
 	files    []string             // in the order they were read
 	named    []string             // absolute: every file that was asked for, there or not
 	docs     map[string]*document // by displayed name
-	expanded map[string]string    // variables that were asked for, by name
+	keep     Keep
+	expanded map[string]string // variables that were asked for, by name
 	problems Problems
 }
 

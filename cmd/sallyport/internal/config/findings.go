@@ -17,7 +17,8 @@ func (v value) warnRules(t text) {
 
 // warnUser reports users that need no password or may do everything. The rules
 // apply in order, so what a later one takes back is not reported.
-func (v value) warnUser(name, rules string) {
+// proved tells that it has a proof of its own beside them.
+func (v value) warnUser(name, rules string, proved bool) {
 	var on, nopass, allKeys, allCommands bool
 	depth := 0
 	for _, word := range strings.Fields(strings.ToLower(rules)) {
@@ -48,7 +49,7 @@ func (v value) warnUser(name, rules string) {
 			nopass = nopass && !strings.HasPrefix(word, ">") && !strings.HasPrefix(word, "#")
 		}
 	}
-	if nopass && on {
+	if nopass && on && !proved {
 		v.warn("give it a password: sallyport acl genpass", "%s needs no password", quoted(name))
 	}
 	if on && allKeys && allCommands {

@@ -20,6 +20,8 @@ type Config struct {
 
 	listeners []listener
 	backends  []*backendConfig
+	rules     policy
+	throttle  *acl.ThrottleOptions // nil: off
 	limits    proxy.Limits
 	memory    string // limits.memory as written
 	workers   int
@@ -34,10 +36,17 @@ func Load(path string) (*Config, Problems) {
 	return load(path, machineIsHere())
 }
 
+// Keep is what a configuration takes over from the one it may replace.
+type Keep struct {
+	Hits  *acl.Hits      // counters of rules; nil: nothing is counted
+	Table *command.Table // the running proxy's
+}
+
 // LoadNaming is Load, and tells the absolute paths of all files that were asked
 // for, those of a faulty configuration too: a change of any may change the outcome.
-func LoadNaming(path string) (*Config, Problems, []string) {
+func LoadNaming(path string, keep Keep) (*Config, Problems, []string) {
 	r := newReader(machineIsHere())
+	r.keep = keep
 	c, problems := r.load(path)
 	return c, problems, r.named
 }
@@ -75,7 +84,6 @@ func (r *reader) load(path string) (*Config, Problems) {
 // config reads sallyport.yaml and what it leads to.
 func (r *reader) config(s *section) *Config {
 	c := &Config{
-		Table:     r.table,
 		listeners: r.listeners(s.required("listeners")),
 		backends:  r.backends(s.required("backends").section()),
 		Sinks:     r.sinks(s.get("events")),
@@ -85,12 +93,14 @@ func (r *reader) config(s *section) *Config {
 	}
 	limits := s.get("limits").section()
 	c.memory = limits.get("memory").asWritten(standardMemory)
+	c.throttle = r.throttle(limits.get("auth_failures"))
 	c.limits = r.limits(limits)
-	rules := r.policyFile(s.required("policy").section())
+	c.rules = r.policyFile(s.required("policy").section())
+	c.Table = r.table
 	s.close("events_on", "console", "posture")
 	r.route(c)
 	r.adminAddress(c)
-	c.Policy = r.compile(c, rules)
+	c.Policy = r.compile(c, c.rules.source)
 	r.loadTLS(c)
 	return c
 }
@@ -180,13 +190,40 @@ func (r *reader) limits(s *section) proxy.Limits {
 		Handshakes:           s.get("handshakes").number(d.Handshakes, 1, many),
 		HandshakeTimeout:     s.get("handshake_timeout").duration(d.HandshakeTimeout, false),
 		AuthTimeout:          s.get("auth_timeout").duration(d.AuthTimeout, false),
+		AuthFailureDelay:     s.get("auth_failure_delay").duration(d.AuthFailureDelay, false),
 		IdleTimeout:          s.get("idle_timeout").duration(0, true),
 		WriteTimeout:         s.get("write_timeout").duration(d.WriteTimeout, false),
 		RequestBytes:         s.get("request_bytes").size(d.RequestBytes, 16<<10),
 		RequestArgs:          s.get("request_args").number(d.RequestArgs, 16, 1<<30),
 		OutputBytes:          s.get("output_bytes").size(d.OutputBytes, 16<<10),
+		AuthArgumentBytes:    int(s.get("auth_argument_bytes").size(int64(d.AuthArgumentBytes), 1<<10)),
 		Memory:               s.get("memory").memory(standardMemory),
 	}
 	s.close("command_timeout", "in_flight", "request_buffer", "user_connections", "commands_per_second", "bytes_per_second")
 	return l
+}
+
+// throttle reads limits.auth_failures: how many failing logins are let try. The
+// word off counts none; it is for measuring.
+func (r *reader) throttle(v value) *acl.ThrottleOptions {
+	o := &acl.ThrottleOptions{PairFailures: 10, PairRefill: 6 * time.Second, SourceFailures: 100, SourceRefill: time.Second, Trust: time.Hour, Entries: 1 << 16}
+	if !v.present() {
+		return o
+	}
+	if !v.mapping() {
+		if v.word("", "off") == "off" {
+			v.warn("remove it", "nothing slows down who guesses passwords")
+			return nil
+		}
+		return o
+	}
+	s := v.section()
+	o.PairFailures = s.get("per_user").number(o.PairFailures, 1, 1<<20)
+	o.PairRefill = s.get("per_user_refill").duration(o.PairRefill, false)
+	o.SourceFailures = s.get("per_source").number(o.SourceFailures, 1, 1<<20)
+	o.SourceRefill = s.get("per_source_refill").duration(o.SourceRefill, false)
+	o.Trust = s.get("trust").duration(o.Trust, false)
+	o.Entries = s.get("entries").number(o.Entries, 1024, 1<<22)
+	s.close()
+	return o
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"slices"
 
+	"github.com/sallyport/sallyport/acl/token"
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/backend"
@@ -15,6 +16,10 @@ type Running struct {
 	Recorder *audit.Recorder
 	Logger   *zap.Logger
 	Version  string
+	// Tokens proves the tokens of Issuers; nil if there are none.
+	Tokens *token.Verifier
+	// Quietly runs a change of ours to a file that is watched; nil: as it is.
+	Quietly func(file string, change func() error) error
 }
 
 // Options gives the proxy's options. Each Config makes its own TLS state, so
@@ -30,6 +35,16 @@ func (c *Config) Options(run Running) proxy.Options {
 		Recorder: run.Recorder,
 		Logger:   run.Logger,
 		Version:  run.Version,
+		Auth:     proxy.Auth{Tokens: run.Tokens, TokenSwitch: c.rules.tokenSwitch, NoThrottle: c.throttle == nil},
+		ACLFile:  c.aclFile(run),
+
+		RefuseProbes: c.rules.refuseProbes,
+	}
+	if c.throttle != nil {
+		o.Auth.Throttle = *c.throttle
+	}
+	if len(c.rules.issuers) > 0 && o.Limits.AuthArgumentBytes == 0 {
+		o.Limits.AuthArgumentBytes = tokenBytes
 	}
 	for _, l := range c.listeners {
 		o.Listeners = append(o.Listeners, proxy.ListenerOptions{
@@ -41,6 +56,7 @@ func (c *Config) Options(run Running) proxy.Options {
 			Backend:   l.backend,
 			Anonymous: l.anonymous,
 			Proxy:     l.proxy,
+			ProxyUnix: l.proxyUnix,
 		})
 	}
 	for _, b := range c.backends {
@@ -65,6 +81,35 @@ func (b *backendConfig) options(log *zap.Logger) backend.Options {
 		o.TLS = func() (*tls.Config, error) { return client.Config(host) }
 	}
 	return o
+}
+
+// tokenBytes is what a token may have before login. Those of directories with
+// many groups have some 10 KiB.
+const tokenBytes = 64 << 10
+
+// Issuers gives whose tokens are taken, for token.New. It must not be changed.
+func (c *Config) Issuers() []token.Issuer { return c.rules.issuers }
+
+// aclFile is how ACL LOAD and ACL SAVE reach the file, nil if there is none.
+func (c *Config) aclFile(run Running) *proxy.ACLFile {
+	file := c.rules.aclFile
+	if file.path == "" {
+		return nil
+	}
+	return &proxy.ACLFile{
+		Name: file.written,
+		Read: func() (string, error) {
+			text, err := readBounded(file.path, maxFile)
+			return string(text), err
+		},
+		Write: func(text string) error {
+			change := func() error { return replaceFile(file.path, text) }
+			if run.Quietly == nil {
+				return change()
+			}
+			return run.Quietly(file.path, change)
+		},
+	}
 }
 
 // AuditSinks gives the sinks of events; nothing is opened yet.
@@ -117,6 +162,10 @@ func (c *Config) NeedsRestart(next *Config) []string {
 	differ("admin.address", c.Admin.where() != next.Admin.where())
 	differ("workers", c.workers != next.workers)
 	differ("shutdown", c.shutdown != next.shutdown)
+	differ("policy.commands", c.Table.Label() != next.Table.Label())
+	differ("policy.token_switch", c.rules.tokenSwitch != next.rules.tokenSwitch)
+	differ("policy: aclfile", c.rules.aclFile.path != next.rules.aclFile.path)
+	differ("limits.auth_failures", (c.throttle == nil) != (next.throttle == nil) || c.throttle != nil && *c.throttle != *next.throttle)
 	// A share of the memory is compared as it is written: what it comes to may
 	// change under a running process, and is no change of the file.
 	was, is := c.limits, next.limits

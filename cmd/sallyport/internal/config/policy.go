@@ -6,31 +6,102 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/acl/token"
 	yaml "go.yaml.in/yaml/v4"
 )
 
+// policy is what policy: and the file it names come to.
+type policy struct {
+	source       acl.Source
+	issuers      []token.Issuer
+	aclFile      named
+	refuseProbes bool
+	tokenSwitch  bool
+}
+
 // policyFile reads policy: and the file it names, as far as acl.Source goes.
-func (r *reader) policyFile(s *section) acl.Source {
+func (r *reader) policyFile(s *section) policy {
 	name := s.required("file")
-	src := acl.Source{Modes: r.modes(s.get("modes").section())}
-	s.close("probes", "commands")
+	src := acl.Source{Modes: r.modes(s.get("modes").section()), Passwords: r.passwordRules(s.get("passwords"))}
+	p := policy{
+		refuseProbes: s.get("probes").word("answer", "answer", "refuse") == "refuse",
+		tokenSwitch:  s.get("token_switch").flag(),
+	}
+	r.commands(s.get("commands"))
+	s.close()
 	t := name.nonempty()
 	if t.Value == "" {
-		return src
+		p.source = src
+		return p
 	}
 	doc := r.open(shownPath(name.doc, t.Value), name.at, name.path)
 	if doc.root == nil {
-		return src
+		p.source = src
+		return p
 	}
 	top := r.top(doc)
 	src.Roles = r.roles(top.get("roles").section())
-	src.Users = r.users(top.get("users").section(), src.Roles)
+	src.Users = r.users(top.get("users").section())
+	src.Tokens, p.issuers = r.tokens(top.get("tokens"))
+	p.aclFile, src.ACLFile = r.aclFile(top.get("aclfile"))
 	src.Guard = r.guard(top.get("guard").section())
-	top.close("tokens", "aclfile", "events_on", "ttl")
-	if top.present() && len(src.Users) == 0 && !r.failed() {
+	src.Expiry = r.expiry(top.get("expiry"))
+	channels := top.get("acl_pubsub_default")
+	if src.OpenChannels = channels.word("resetchannels", "resetchannels", "allchannels") == "allchannels"; src.OpenChannels {
+		channels.warn("name the channels in the rules: &app:*", "every user may use every channel unless its rules take that away")
+	}
+	top.close("events_on")
+	r.unusedRoles(src)
+	if top.present() && len(src.Users)+len(src.ACLFile)+len(src.Tokens) == 0 && !r.failed() {
 		top.warn("add users:", "there is no user: nobody can log in")
 	}
-	return src
+	p.source = src
+	return p
+}
+
+// commands picks the command table: the newest, or that of one server release.
+func (r *reader) commands(v value) {
+	t := v.nonempty()
+	if t.Value == "" {
+		return
+	}
+	table, ok := command.For(t.Value)
+	if !ok {
+		labels := command.Labels()
+		hint := DidYouMean(t.Value, labels)
+		if hint == "" {
+			hint = "one of: " + strings.Join(labels, ", ")
+		}
+		v.faultHint(hint, "there is no command table %s", quoted(t.Value))
+		return
+	}
+	if r.keep.Table != nil && r.keep.Table.Label() == table.Label() {
+		table = r.keep.Table // a running proxy can't change tables, and each For gives a new one
+	}
+	r.table = table
+}
+
+// passwordRules reads policy.passwords: a mode alone, or a mapping with what is
+// asked of passwords. What is not said has the documented default.
+func (r *reader) passwordRules(v value) acl.PasswordRules {
+	rules := acl.PasswordRules{Mode: acl.Off, MinLength: 12, Common: true, Reuse: 3}
+	if !v.present() {
+		return acl.PasswordRules{Mode: acl.Off}
+	}
+	modes := map[string]acl.Mode{"enforce": acl.Enforce, "report": acl.Report, "off": acl.Off}
+	if !v.mapping() {
+		rules.Mode = modes[v.word("off", "enforce", "report", "off")]
+		return rules
+	}
+	s := v.section()
+	rules.Mode = modes[s.get("mode").word("enforce", "enforce", "report", "off")]
+	rules.MinLength = s.get("min_length").number(rules.MinLength, 0, 1024)
+	rules.Common = s.get("common").flagOr(rules.Common)
+	rules.Reuse = s.get("reuse").number(rules.Reuse, 0, 24)
+	rules.MaxAge = s.get("max_age").span()
+	s.close()
+	return rules
 }
 
 // shownPath is where a file of the configuration is, in the way the operator
@@ -72,46 +143,6 @@ func (v value) mode() acl.Mode {
 		return acl.Off
 	}
 	return acl.Enforce
-}
-
-func (r *reader) roles(s *section) []acl.RoleSource {
-	var out []acl.RoleSource
-	s.each(func(name acl.Text, v value) {
-		rules := v.rules()
-		v.warnRules(rules)
-		out = append(out, acl.RoleSource{Name: name, Rules: rules.Text})
-	})
-	return out
-}
-
-func (r *reader) users(s *section, roles []acl.RoleSource) []acl.UserSource {
-	var out []acl.UserSource
-	used := make(map[string]bool)
-	s.each(func(name acl.Text, v value) {
-		u := v.section()
-		rules := u.required("rules")
-		t := rules.rules()
-		src := acl.UserSource{Name: name, Rules: t.Text}
-		for _, item := range u.get("roles").list() {
-			role := item.nonempty()
-			if role.Value == "" {
-				continue
-			}
-			used[role.Value] = true
-			role.At = item.inside(role)
-			src.Roles = append(src.Roles, role.Text)
-		}
-		u.close("from", "require", "certificate", "token", "tokens", "password_hashes", "listeners", "unsafe_scripts", "why", "owner", "until")
-		rules.warnRules(t)
-		rules.warnUser(name.Value, t.Value)
-		out = append(out, src)
-	})
-	for _, role := range roles {
-		if !used[role.Name.Value] {
-			r.warn(role.Name.At, joined("roles", role.Name.Value), "", "no user has this role")
-		}
-	}
-	return out
 }
 
 func (r *reader) guard(s *section) acl.GuardSource {
