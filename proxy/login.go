@@ -111,7 +111,7 @@ func (s *session) try(user string, secret []byte, then func()) {
 
 // secretMost bounds what is hashed for a password: a client that has logged in
 // may send arguments far longer than any password that could have let it in.
-func (w *worker) secretMost() int { return max(w.limits.AuthArgumentBytes, resp.BeforeLogin.Bulk) }
+func (w *worker) secretMost() int { return max(w.loginLimits.AuthBulk, w.loginLimits.Bulk) }
 
 // judged ends a trial: it goes on record, counts against its source, and acts.
 func (s *session) judged(t *trial, pr acl.Principal, reason acl.Reason) {

@@ -27,13 +27,14 @@ import (
 // rig is a proxy with a mutual-TLS listener "gateway" and a plaintext loopback
 // listener "plain", in front of one backend.
 type rig struct {
-	t      testing.TB
-	ca     *tlsutil.DevCA
-	server *proxy.Server
-	events *events
-	rec    *audit.Recorder
-	policy *acl.Policy
-	stop   sync.Once
+	t       testing.TB
+	ca      *tlsutil.DevCA
+	server  *proxy.Server
+	events  *events
+	rec     *audit.Recorder
+	policy  *acl.Policy
+	options proxy.Options // it was started with
+	stop    sync.Once
 }
 
 // setup is what a test may change before the rig starts.
@@ -46,8 +47,8 @@ type setup struct {
 	log     *zap.Logger
 	down    bool // the backend can't be reached at first
 	auth    proxy.Auth
-	source  func(*acl.Source)             // what else the policy says
-	listen  func([]proxy.ListenerOptions) // what else the listeners do
+	source  func(*acl.Source)                   // what else the policy says
+	listen  func(*rig, []proxy.ListenerOptions) // what else the listeners do
 
 	changeable   bool // ACL SETUSER may change the users
 	aclFile      *proxy.ACLFile
@@ -61,11 +62,10 @@ func withRig(t testing.TB, node string, change func(*setup)) *rig {
 	s := setup{
 		users:  map[string]string{"app": "on ~app:* &app:* +@read +@write +@connection", "root": everything},
 		allow:  map[string][]string{},
-		limits: proxy.DefaultLimits(),
+		limits: quick(),
 		auth:   proxy.Auth{NoThrottle: true},
 		log:    zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel)),
 	}
-	s.limits.AuthFailureDelay = -1
 	s.backend = backend.Options{Nodes: []backend.Endpoint{{Network: "tcp", Address: node}}}
 	if change != nil {
 		change(&s)
@@ -87,14 +87,15 @@ func withRig(t testing.TB, node string, change func(*setup)) *rig {
 		{Name: "plain", Network: "tcp", Address: "127.0.0.1:0", Backend: "main"},
 	}
 	if s.listen != nil {
-		s.listen(listeners)
+		s.listen(r, listeners)
 	}
-	r.server, err = proxy.NewServer(proxy.Options{
+	r.options = proxy.Options{
 		Listeners: listeners, Auth: s.auth,
 		Backends: map[string]backend.Options{"main": s.backend},
 		Policy:   r.policy, Table: command.Newest(), Limits: s.limits, Recorder: r.rec, Logger: s.log, Workers: s.workers,
 		ACLFile: s.aclFile, RefuseProbes: s.refuseProbes,
-	})
+	}
+	r.server, err = proxy.NewServer(r.options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +107,13 @@ func withRig(t testing.TB, node string, change func(*setup)) *rig {
 		eventually(t, 5*time.Second, "the backend is connected", func() bool { return r.server.Ready() == nil })
 	}
 	return r
+}
+
+// quick are the limits of tests that fail to log in often.
+func quick() proxy.Limits {
+	l := proxy.DefaultLimits()
+	l.AuthFailureDelay = -1
+	return l
 }
 
 // close ends the proxy and waits for its record.
@@ -171,6 +179,11 @@ func compileFile(t testing.TB, users map[string]string) *acl.Policy {
 
 func (r *rig) serverTLS() *tlsutil.Server {
 	r.t.Helper()
+	return r.serverTLSWith(func(*tlsutil.ServerOptions) {})
+}
+
+func (r *rig) serverTLSWith(change func(*tlsutil.ServerOptions)) *tlsutil.Server {
+	r.t.Helper()
 	dir := r.t.TempDir()
 	pair, err := r.ca.Server()
 	if err != nil {
@@ -181,10 +194,12 @@ func (r *rig) serverTLS() *tlsutil.Server {
 			r.t.Fatal(err)
 		}
 	}
-	s, err := tlsutil.LoadServer(tlsutil.ServerOptions{
+	o := tlsutil.ServerOptions{
 		CertificateFile: filepath.Join(dir, "server.crt"), KeyFile: filepath.Join(dir, "server.key"),
 		ClientCAFile: filepath.Join(dir, "ca.crt"), ClientAuth: tlsutil.Require,
-	})
+	}
+	change(&o)
+	s, err := tlsutil.LoadServer(o)
 	if err != nil {
 		r.t.Fatal(err)
 	}
