@@ -38,6 +38,7 @@ or a bad configuration, 3 findings under check --strict.`,
 		newExplain(std),
 		newACL(std),
 		newCert(std),
+		newToken(std),
 		newVersion(std),
 	)
 	return root
