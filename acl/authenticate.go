@@ -128,7 +128,11 @@ func (p *Policy) Renew(pr Principal, a *Attempt) (Principal, Reason) {
 	case pr.claims != nil:
 		now := *a
 		now.User, now.Token = pr.claims.User, pr.claims
-		return p.enterByToken(l, &now)
+		next, r := p.enterByToken(l, &now)
+		if r == None && next.User.name != pr.User.name {
+			return Principal{}, TokenForOther // a live session never becomes somebody else
+		}
+		return next, r
 	case pr.Method == MethodCertificate:
 		next, r := p.Identify(a)
 		if r == None && (next.User == nil || next.User.name != pr.User.name) {

@@ -67,12 +67,18 @@ func TestIdentify(t *testing.T) {
 	fingerprint := hashOf("the certificate")
 	colons := strings.ToUpper(fingerprint[:2]) + ":" + fingerprint[2:]
 	src := house(
-		member("uri", "on ~*", func(u *UserSource) { u.Certificates = []CertificateSource{{URI: textsOf("spiffe://prod/app", "https://app")}} }),
+		member("uri", "on ~*", func(u *UserSource) {
+			u.Certificates = []CertificateSource{{URI: textsOf("spiffe://prod/app", "https://app")}}
+		}),
 		member("dns", "on ~*", func(u *UserSource) { u.Certificates = []CertificateSource{{DNS: textsOf("app.internal")}} }),
 		member("email", "on ~*", func(u *UserSource) { u.Certificates = []CertificateSource{{Email: textsOf("app@example.org")}} }),
-		member("cn", "on ~*", func(u *UserSource) { u.Certificates = []CertificateSource{{CN: textsOf("app")}, {CN: textsOf("app-2")}} }),
+		member("cn", "on ~*", func(u *UserSource) {
+			u.Certificates = []CertificateSource{{CN: textsOf("app")}, {CN: textsOf("app-2")}}
+		}),
 		member("print", "on ~*", func(u *UserSource) { u.Certificates = []CertificateSource{{Fingerprint: textsOf(colons)}} }),
-		member("both", "on ~*", func(u *UserSource) { u.Certificates = []CertificateSource{{CN: textsOf("both"), DNS: textsOf("both.internal")}} }),
+		member("both", "on ~*", func(u *UserSource) {
+			u.Certificates = []CertificateSource{{CN: textsOf("both"), DNS: textsOf("both.internal")}}
+		}),
 		member("off", "off ~*", func(u *UserSource) { u.Certificates = []CertificateSource{{CN: textsOf("off")}} }),
 		member("ended", "on ~*", func(u *UserSource) {
 			u.Certificates = []CertificateSource{{CN: textsOf("ended")}}
@@ -229,10 +235,10 @@ func TestAuthenticate_joint_factors(t *testing.T) {
 		factors string
 		reason  Reason
 	}{
-		"any one: password":                        {"", Attempt{User: "app", Password: []byte("pw")}, "password+network", None},
-		"any one: token":                           {"", Attempt{User: "app", Password: []byte("token")}, "token+network", None},
-		"any one: neither":                         {"", Attempt{User: "app", Password: []byte("x")}, "", WrongPassword},
-		"any one: the certificate is no password":  {"", Attempt{User: "app", Password: []byte("x"), Cert: cert}, "", WrongPassword},
+		"any one: password":                       {"", Attempt{User: "app", Password: []byte("pw")}, "password+network", None},
+		"any one: token":                          {"", Attempt{User: "app", Password: []byte("token")}, "token+network", None},
+		"any one: neither":                        {"", Attempt{User: "app", Password: []byte("x")}, "", WrongPassword},
+		"any one: the certificate is no password": {"", Attempt{User: "app", Password: []byte("x"), Cert: cert}, "", WrongPassword},
 		"both":                                     {"certificate password", Attempt{User: "app", Password: []byte("pw"), Cert: cert}, "certificate+password+network", None},
 		"both, without the certificate":            {"certificate password", Attempt{User: "app", Password: []byte("pw")}, "", FactorMissing},
 		"both, with another's certificate":         {"certificate password", Attempt{User: "app", Password: []byte("pw"), Cert: other}, "", FactorMissing},
@@ -341,7 +347,7 @@ func TestAuthenticate_methods_of_a_listener(t *testing.T) {
 	src.Tokens = []TokenSource{{Name: Text{Value: "idp"}}}
 	claims := &TokenClaims{Issuer: "idp", User: "app", Expires: noon.Add(time.Hour)}
 	for _, test := range []struct {
-		auth                     string
+		auth                      string
 		password, token, webtoken Reason
 	}{
 		{"password token", None, None, None},
