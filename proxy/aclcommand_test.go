@@ -383,42 +383,57 @@ func TestRuntimeUsersAreLostAtReloadAndNamed(t *testing.T) {
 }
 
 func TestLOADAndSAVEGoThroughTheACLFile(t *testing.T) {
-	var saved []string
+	var text string
 	var fail error
 	r, _ := newACLTwins(t, func(s *setup) {
 		s.aclFile = &proxy.ACLFile{
-			Load: func(now *acl.Policy) (*acl.Policy, error) {
-				if fail != nil {
-					return nil, fail
-				}
-				return now.WithoutUser("temp")
-			},
-			Save: func(now *acl.Policy) error {
-				for _, u := range now.Users() {
-					saved = append(saved, u.Name())
-				}
-				return fail
-			},
+			Name:  "users.acl",
+			Read:  func() (string, error) { return text, fail },
+			Write: func(t string) error { text = t; return fail },
 		}
 	})
 	admin := r.login("admin")
-	r.want(admin, "OK", "ACL", "SETUSER", "temp", "on", ">pw")
+	r.want(admin, "OK", "ACL", "SETUSER", "temp", "on", ">pw", "+get")
 	temp := r.dial("plain", nil)
 	r.want(temp, "OK", "AUTH", "temp", "pw")
 	r.want(admin, "OK", "ACL", "SAVE")
-	if !slices.Equal(saved, []string{"admin", "app", "root", "temp"}) {
-		t.Error("saved", saved)
-	}
 	r.await("admin", "command", "acl|save", "status", "ok", "user", "admin")
-	fail = errors.New("users.acl:3: Syntax error. WARNING: ACL errors detected, no change to the previously active ACL rules was performed")
-	r.want(admin, "ERR "+fail.Error(), "ACL", "LOAD")
-	r.want(admin, "ERR There was an error trying to save the ACLs. Please check the server logs for more information", "ACL", "SAVE")
+	if lines := strings.Split(text, "\n"); len(lines) != 5 || !strings.HasPrefix(lines[3], "user temp on sanitize-payload #") {
+		t.Errorf("saved %q", lines)
+	}
+	good := text
+	text = good + "user temp on\nuser x +nosuch ~*\nnonsense\n"
+	_, err := admin.Do("ACL", "LOAD")
+	for _, part := range []string{"ERR users.acl:5:", "users.acl:6:", "users.acl:7:", ". WARNING: ACL errors detected, no change to the previously active ACL rules was performed"} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("a faulty file: %v lacks %q", err, part)
+		}
+	}
 	r.await("admin", "command", "acl|load", "status", "failed")
+	text, fail = "", errors.New("disk full")
+	r.want(admin, "ERR There was an error trying to save the ACLs. Please check the server logs for more information", "ACL", "SAVE")
+	r.want(admin, "ERR disk full", "ACL", "LOAD")
 	r.want(temp, "NOPERM User temp has no permissions to run the 'ping' command", "PING")
-	fail = nil
+
+	fail, text = nil, strings.Replace(good, "+get", "+ping", 1)
+	r.want(admin, "OK", "ACL", "LOAD")
+	r.want(temp, "PONG", "PING")
+	text = strings.Join(slices.DeleteFunc(strings.SplitAfter(good, "\n"), func(l string) bool { return strings.HasPrefix(l, "user temp") }), "")
 	r.want(admin, "OK", "ACL", "LOAD")
 	r.await("close_conn", "user", "temp", "reason", "policy_changed")
 	r.want(admin, "admin", "ACL", "WHOAMI")
+}
+
+func TestUsersOfThePolicyAreNotChangedAtRunTime(t *testing.T) {
+	r := withRig(t, redistest.Start(t).Addr(), func(s *setup) { s.users["admin"] = aclAdmin })
+	admin := r.login("admin")
+	for _, line := range []string{"ACL SETUSER app on", "ACL DELUSER app", "ACL DELUSER nobody app"} {
+		r.want(admin, "ERR User 'app' is defined in policy.yaml", strings.Fields(line)...)
+	}
+	r.want(admin, "OK", "ACL", "SETUSER", "temp", "on")
+	r.want(admin, "ERR User 'app' is defined in policy.yaml", "ACL", "DELUSER", "temp", "app")
+	r.want(admin, "[admin app root temp]", "ACL", "USERS")
+	r.await("admin", "command", "acl|setuser app", "status", "failed", "user", "admin")
 }
 
 func TestChangesFromManyLoopsAllCount(t *testing.T) {
@@ -491,7 +506,23 @@ func TestCOMMANDShowsWhatTheUserMayRun(t *testing.T) {
 	if docs, err := few.Do("COMMAND", "DOCS", "get", "set"); err != nil || len(docs.([]any)) != 2 {
 		t.Errorf("COMMAND DOCS get set: %v %v", docs, err)
 	}
+	wantDocs := "[config [summary Takes at least 1 arguments; @slow. group server subcommands [config|get [summary Takes at least 1 arguments; @admin @slow @dangerous. group server]]]]"
+	if docs, err := few.Do("COMMAND", "DOCS", "config"); fmt.Sprint(docs) != wantDocs {
+		t.Errorf("COMMAND DOCS config: %v %v", docs, err)
+	}
 	root := r.login("root")
+	groups := 0
+	ours := docGroupsOf(t, root)
+	for name, theirs := range docGroupsOf(t, direct) {
+		if mine := ours[name]; mine != "" && mine != theirs {
+			t.Errorf("COMMAND DOCS puts %s in group %s, Redis in %s", name, mine, theirs)
+		} else if mine != "" {
+			groups++
+		}
+	}
+	if groups < 100 {
+		t.Errorf("only %d commands have a group", groups)
+	}
 	for _, filter := range [][]string{{"ACLCAT", "hash"}, {"PATTERN", "H[GS]ET*"}, {"PATTERN", "*client*|*"}, {"PATTERN", "nosuch"}} {
 		mine := list(root, append([]string{"COMMAND", "LIST", "FILTERBY"}, filter...)...)
 		for _, name := range list(direct, append([]string{"COMMAND", "LIST", "FILTERBY"}, filter...)...) {
@@ -524,4 +555,24 @@ func TestGETKEYSANDFLAGSSaysHowKeysAreUsed(t *testing.T) {
 			}
 		}
 	}
+}
+
+// docGroupsOf gives the group of each command by COMMAND DOCS.
+func docGroupsOf(t *testing.T, c interface{ Do(...string) (any, error) }) map[string]string {
+	t.Helper()
+	v, err := c.Do("COMMAND", "DOCS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups := map[string]string{}
+	list := v.([]any)
+	for i := 0; i+1 < len(list); i += 2 {
+		entry := list[i+1].([]any)
+		for j := 0; j+1 < len(entry); j += 2 {
+			if entry[j] == "group" {
+				groups[list[i].(string)] = entry[j+1].(string)
+			}
+		}
+	}
+	return groups
 }

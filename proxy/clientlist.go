@@ -17,45 +17,42 @@ const (
 	errBadClientID  = "ERR Invalid client ID"
 )
 
-// clientFilter picks sessions for CLIENT LIST and CLIENT KILL. Addresses are
-// compared as CLIENT LIST prints them. The zero value picks everybody.
+// clientFilter picks sessions for CLIENT LIST and CLIENT KILL; what is nil or
+// zero picks everybody. Addresses are compared as CLIENT LIST prints them.
 type clientFilter struct {
-	ids     []uint64 // nil: any
-	addr    string
-	laddr   string
-	user    string
-	hasUser bool
-	kind    string // "normal": everybody; another: nobody is one here
-	skip    uint64 // an id to leave out; ids start at 1
-	min     int64  // seconds of age at least
-	own     string // only this user's sessions, if narrowed
-	narrow  bool
+	only   *string // sessions of this user alone, whatever else is asked
+	ids    []int64
+	addr   *string
+	laddr  *string
+	user   *string
+	kind   string // every session is "normal"
+	skip   uint64 // an id to leave out; ids start at 1
+	minAge int64  // seconds
 }
 
 func (f *clientFilter) picks(s *session) bool {
-	name := ""
+	var user *string
 	if s.user != nil {
-		name = s.user.Name()
+		name := s.user.Name()
+		user = &name
 	}
-	switch {
-	case s.ended,
-		f.narrow && (s.user == nil || name != f.own),
-		f.ids != nil && !slices.Contains(f.ids, s.facts.id),
-		f.addr != "" && s.facts.remote != f.addr,
-		f.laddr != "" && s.facts.local != f.laddr,
-		f.hasUser && (s.user == nil || name != f.user),
-		f.kind != "" && f.kind != "normal",
-		f.skip != 0 && s.facts.id == f.skip,
-		f.min > 0 && int64(s.w.now().Sub(s.began).Seconds()) < f.min:
-		return false
-	}
-	return true
+	return !s.ended && is(f.only, user) && (f.ids == nil || slices.Contains(f.ids, int64(s.facts.id))) &&
+		is(f.addr, &s.facts.remote) && is(f.laddr, &s.facts.local) && is(f.user, user) &&
+		(f.kind == "" || f.kind == "normal") && s.facts.id != f.skip &&
+		(f.minAge == 0 || int64(s.w.now().Sub(s.began).Seconds()) >= f.minAge)
 }
+
+// is compares what is asked for, nil for anything, with what there is, nil for nothing.
+func is(want, have *string) bool { return want == nil || have != nil && *have == *want }
 
 // clientFilter begins a filter: one's own user's sessions alone for those whom
 // the policy does not let see everybody.
 func (s *session) clientFilter(own bool) clientFilter {
-	return clientFilter{own: s.user.Name(), narrow: own}
+	if !own {
+		return clientFilter{}
+	}
+	name := s.user.Name()
+	return clientFilter{only: &name}
 }
 
 // clientList is CLIENT LIST [TYPE type] [ID id …], over all loops.
@@ -68,14 +65,14 @@ func (s *session) clientList(args [][]byte, own bool) {
 			return
 		}
 	case len(args) > 3 && fold(args[2], "id"):
-		f.ids = make([]uint64, 0, len(args)-3)
+		f.ids = make([]int64, 0, len(args)-3)
 		for _, a := range args[3:] {
 			id, ok := integer(a)
-			if !ok || id < 1 {
+			if !ok {
 				s.fail(errBadClientID)
 				return
 			}
-			f.ids = append(f.ids, uint64(id))
+			f.ids = append(f.ids, id)
 		}
 	default:
 		s.fail(errSyntax)
@@ -128,7 +125,7 @@ func (s *session) clientKill(args [][]byte, own bool) {
 	f := s.clientFilter(own)
 	old := len(args) == 3
 	if old {
-		f.addr = string(args[2])
+		f.addr = copied(args[2])
 	} else {
 		f.skip = s.facts.id
 		if !s.killFilters(args[2:], &f) {
@@ -183,21 +180,21 @@ func (s *session) killFilters(args [][]byte, f *clientFilter) bool {
 				s.fail(errClientID)
 				return false
 			}
-			f.ids = []uint64{uint64(id)}
+			f.ids = []int64{id}
 		case fold(word, "type"):
 			if !s.clientType(value, f) {
 				return false
 			}
 		case fold(word, "addr"):
-			f.addr = string(value)
+			f.addr = copied(value)
 		case fold(word, "laddr"):
-			f.laddr = string(value)
+			f.laddr = copied(value)
 		case fold(word, "user"):
 			if s.w.policy.User(string(value)) == nil {
 				s.fail("ERR No such user '" + excerpt(value) + "'")
 				return false
 			}
-			f.user, f.hasUser = string(value), true
+			f.user = copied(value)
 		case fold(word, "maxage"):
 			age, ok := integer(value)
 			if !ok {
@@ -208,7 +205,7 @@ func (s *session) killFilters(args [][]byte, f *clientFilter) bool {
 				s.fail("ERR maxage should be greater than 0")
 				return false
 			}
-			f.min = age
+			f.minAge = age
 		case fold(word, "skipme") && fold(value, "yes"):
 			f.skip = s.facts.id
 		case fold(word, "skipme") && fold(value, "no"):
@@ -225,6 +222,11 @@ func (s *session) killFilters(args [][]byte, f *clientFilter) bool {
 	return true
 }
 
+func copied(b []byte) *string {
+	s := string(b)
+	return &s
+}
+
 // clientState answers what CLIENT says of modes that no session is in here:
 // tracking, blocking, redirection.
 func (s *session) clientState(args [][]byte) {
@@ -239,10 +241,6 @@ func (s *session) clientState(args [][]byte) {
 		b = resp.AppendInt(resp.AppendBulkString(b, "redirect"), -1)
 		s.emit(resp.AppendArray(resp.AppendBulkString(b, "prefixes"), 0))
 	case "client|caching":
-		if !fold(args[2], "yes") && !fold(args[2], "no") {
-			s.fail(errSyntax)
-			break
-		}
 		s.fail("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled")
 	case "client|unblock":
 		s.unblock(args)
@@ -254,7 +252,10 @@ func (s *session) clientState(args [][]byte) {
 // unblock is CLIENT UNBLOCK id [TIMEOUT | ERROR]: nobody is blocked.
 func (s *session) unblock(args [][]byte) {
 	switch {
-	case len(args) > 4 || len(args) == 4 && !fold(args[3], "timeout") && !fold(args[3], "error"):
+	case len(args) > 4:
+		s.fail("ERR unknown subcommand or wrong number of arguments for '" + excerpt(args[1]) + "'. Try CLIENT HELP.")
+		return
+	case len(args) == 4 && !fold(args[3], "timeout") && !fold(args[3], "error"):
 		s.fail("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
 		return
 	}

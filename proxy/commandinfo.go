@@ -151,25 +151,6 @@ func (s *session) appendCommand(b []byte, spec *command.Spec) []byte {
 	return s.appendCommands(b, s.runnableOf(spec.Subs))
 }
 
-// appendDocs is COMMAND DOCS: the proxy has no documentation, so each command
-// known maps to an empty entry, from which clients take that there is none.
-func (s *session) appendDocs(b []byte, names [][]byte) []byte {
-	var specs []*command.Spec
-	for _, name := range names {
-		if spec := s.runnable(s.w.table.ByName(string(name))); spec != nil {
-			specs = append(specs, spec)
-		}
-	}
-	if len(names) == 0 {
-		specs = s.topLevel()
-	}
-	b = resp.AppendMap(b, s.proto, len(specs))
-	for _, spec := range specs {
-		b = resp.AppendMap(resp.AppendBulkString(b, spec.Name), s.proto, 0)
-	}
-	return b
-}
-
 // getKeys is COMMAND GETKEYS and GETKEYSANDFLAGS: the keys as the proxy itself
 // finds them, and what it asks of patterns for them.
 func (s *session) getKeys(args [][]byte, flags bool) {
@@ -230,7 +211,7 @@ var commandHelp = []string{
 	"INFO [<command-name> ...]",
 	"    The named ones in detail.",
 	"DOCS [<command-name> ...]",
-	"    An empty entry for each: the proxy has no documentation.",
+	"    What the proxy knows of each: arguments, categories, group.",
 	"GETKEYS <full-command>",
 	"    The keys of a command.",
 	"GETKEYSANDFLAGS <full-command>",

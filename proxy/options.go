@@ -36,16 +36,11 @@ type Options struct {
 	ACLFile *ACLFile
 }
 
-// ACLFile reads and writes the ACL file of the policy. Both functions run in
-// goroutines of their own, one at a time.
+// ACLFile is a Redis ACL file. Its functions run in goroutines, one at a time.
 type ACLFile struct {
-	// Load gives now with the users of the file, read anew, in place of those it
-	// had from there and of those made at run time. The text of an error goes to
-	// the client: it names every bad line and holds no secret.
-	Load func(now *acl.Policy) (*acl.Policy, error)
-	// Save puts the users that now has beside those of policy.yaml into the
-	// file, whole or not at all.
-	Save func(now *acl.Policy) error
+	Name  string // what errors call it
+	Read  func() (string, error)
+	Write func(text string) error // whole or not at all
 }
 
 // Auth is how logins are judged beside the policy.
