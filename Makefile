@@ -12,7 +12,7 @@ FUZZTIME    ?= 20s
 ARGS        ?=
 OUT         := bin
 
-.PHONY: help demo build test race fuzz bench bench-install lint fmt clean ci redis-server
+.PHONY: help demo build test test-clients client-libraries race fuzz bench bench-install lint fmt clean ci redis-server
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,20 @@ test: redis-server ## every test; installs redis-server where it may, else says 
 	if grep -E '^[[:space:]]*--- SKIP' $(OUT)/test.log; then echo 'a test was skipped: see $(OUT)/test.log'; exit 1; fi; \
 	if [ $$status -ne 0 ]; then grep -B40 -E '^(panic:|[[:space:]]*--- FAIL|FAIL)' $(OUT)/test.log | tail -200; echo 'the whole output is in $(OUT)/test.log'; fi; \
 	exit $$status
+
+test-clients: redis-server client-libraries ## clients of other languages: redis-py, hiredis, ioredis, node-redis beside redis-cli and go-redis
+	$(GO) test -tags clients -count=1 -run TestClients -v ./cmd/sallyport
+
+# Exact versions, no scripts of theirs, no lock file with addresses.
+client-libraries:
+	@mkdir -p $(OUT)/clients
+	@if ! { /usr/bin/python3 -c 'import redis' && test -e /usr/include/hiredis/hiredis.h && command -v npm; } >/dev/null 2>&1; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo 'installing python3-redis, libhiredis-dev and npm (Debian)'; \
+	    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-redis libhiredis-dev $$(command -v npm >/dev/null || echo npm); } >/dev/null; \
+	  else echo 'this needs redis-py, hiredis and npm (Debian: python3-redis libhiredis-dev npm)'; exit 1; fi; fi
+	@test -d $(OUT)/clients/node_modules/redis || { cd $(OUT)/clients && echo '{"private":true}' >package.json && \
+	  npm install --no-audit --no-fund --ignore-scripts --no-package-lock ioredis@6.0.0 redis@6.3.1 >/dev/null; }
 
 race: redis-server ## the tests under the race detector, the long ones shortened
 	$(GO) test -race -short -timeout 15m $(PKG)
