@@ -55,7 +55,6 @@ type session struct {
 	libVer    []byte
 	pipe      *backend.Pipeline
 	method    audit.Method
-	lastCall  string
 	commands  uint64
 	refused   uint64
 	bytesIn   uint64
