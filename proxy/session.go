@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/sallyport/sallyport/acl"
@@ -253,11 +254,13 @@ func (s *session) forward(args [][]byte) {
 	if s.pipe == nil || s.pipe.Gone() {
 		s.pipe = s.w.pipeline(s.facts.backend, backend.Key{DB: s.db, Proto: s.proto})
 	}
-	tag := s.slots.push(s.pipe, wireSize(args), s.at)
-	if f := s.pipe.Send(s, tag, s.at, args); f != 0 {
-		s.Fail(tag, f)
+	// The slot is taken after the call: one that was not taken over must not lie
+	// in a run with those before it, which are owed replies.
+	if f := s.pipe.Send(s, s.slots.next, s.at, args); f != 0 {
+		s.emit(failureText(f))
 		return
 	}
+	s.slots.push(s.pipe, wireSize(args), s.at)
 	s.w.count.Command(uint8(command.Shared), metrics.Allowed, 1)
 }
 
@@ -423,7 +426,7 @@ func (s *session) holdBack(args [][]byte) bool {
 	s.commands--
 	s.held = make([][]byte, len(args))
 	for i, a := range args {
-		s.held[i] = append([]byte(nil), a...)
+		s.held[i] = bytes.Clone(a) // an empty argument stays one, it is not an absent one
 	}
 	return true
 }
