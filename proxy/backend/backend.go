@@ -198,7 +198,9 @@ func (ln *line) connected(n *node, err error) {
 		return
 	}
 	if err == nil {
-		ln.conn, err = ln.pool.l.Adopt(n.transport, n.tls, ln, nil)
+		if ln.conn, err = ln.pool.l.Adopt(n.transport, n.tls, ln, nil); err != nil {
+			n.close()
+		}
 	}
 	if err != nil {
 		ln.unreachable(err)
