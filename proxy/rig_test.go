@@ -129,12 +129,18 @@ func compile(t testing.TB, users map[string]string, allow map[string][]string) *
 
 func (r *rig) serverTLS() *tlsutil.Server {
 	r.t.Helper()
-	dir := r.t.TempDir()
 	pair, err := r.ca.Server()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	for name, content := range map[string][]byte{"ca.crt": r.ca.CertPEM(), "server.crt": pair.CertPEM, "server.key": pair.KeyPEM} {
+	return r.loadTLS(pair, r.ca)
+}
+
+// loadTLS is a listener with that certificate and clients of that CA.
+func (r *rig) loadTLS(pair *tlsutil.Pair, clients *tlsutil.DevCA) *tlsutil.Server {
+	r.t.Helper()
+	dir := r.t.TempDir()
+	for name, content := range map[string][]byte{"ca.crt": clients.CertPEM(), "server.crt": pair.CertPEM, "server.key": pair.KeyPEM} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			r.t.Fatal(err)
 		}

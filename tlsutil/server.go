@@ -162,6 +162,11 @@ func (s *Server) ForgetTickets() {
 	s.current.Store(next)
 }
 
+// Succeeds says why s must not take the place of old: its certificate is out of
+// date and old's is not. For callers that load a Server anew instead of calling
+// Reload.
+func (s *Server) Succeeds(old *Server) error { return s.current.Load().succeeds(old.current.Load()) }
+
 // Generation counts what was put in place, from 1. Every State carries the one
 // it was made under, so that a caller sees which connections are older.
 func (s *Server) Generation() uint64 { return s.current.Load().number }
