@@ -129,7 +129,7 @@ func (s *Server) shakeHands(l *listener, f *facts, nc net.Conn) {
 	admitted := false
 	defer func() {
 		if v := recover(); v != nil {
-			s.log.Error("panic while admitting", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			s.log.Error("panic while admitting", zap.String("panic", loop.PanicText(v)), zap.ByteString("stack", debug.Stack()))
 		}
 		if !admitted {
 			s.gate.admitted(nc)
