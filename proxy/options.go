@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"io/fs"
-	"net/netip"
 	"time"
 
 	"github.com/sallyport/sallyport/acl"
@@ -30,14 +29,12 @@ type Options struct {
 
 // ListenerOptions describes one way in.
 type ListenerOptions struct {
-	Name      string
-	Network   string          // "tcp" or "unix"
-	Address   string          // host:port or socket path
-	Mode      fs.FileMode     // unix sockets: permissions, default 0660
-	TLS       *tlsutil.Server // nil: plaintext
-	Backend   string          // key of Options.Backends
-	Anonymous bool
-	Proxy     []netip.Prefix // networks that send a PROXY protocol header; empty: none
+	Name    string
+	Network string          // "tcp" or "unix"
+	Address string          // host:port or socket path
+	Mode    fs.FileMode     // unix sockets: permissions, default 0660
+	TLS     *tlsutil.Server // nil: plaintext
+	Backend string          // key of Options.Backends
 }
 
 // Limits bounds what clients can make the proxy hold. Zero values take the documented defaults (DefaultLimits).

@@ -33,13 +33,12 @@ func (c *Config) Options(run Running) proxy.Options {
 	}
 	for _, l := range c.listeners {
 		o.Listeners = append(o.Listeners, proxy.ListenerOptions{
-			Name:      l.name.Value,
-			Network:   l.address.network,
-			Address:   l.address.text,
-			Mode:      l.mode,
-			TLS:       l.server,
-			Backend:   l.backend,
-			Anonymous: l.anonymous,
+			Name:    l.name.Value,
+			Network: l.address.network,
+			Address: l.address.text,
+			Mode:    l.mode,
+			TLS:     l.server,
+			Backend: l.backend,
 		})
 	}
 	for _, b := range c.backends {
