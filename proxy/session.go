@@ -21,7 +21,7 @@ const (
 	outputHighWater  = 256 << 10
 )
 
-// farewell is how long owed replies may take to leave once a session is over.
+// farewell is how long owed replies may take to leave once the proxy ended a session.
 const farewell = time.Second
 
 // port is the connection below a session: *loop.Conn, or a test's.
@@ -73,7 +73,8 @@ type session struct {
 	paused    bool     // the socket is not read
 	eof       bool     // the client has said all it will say
 	finishing bool     // nothing new is read; closes when owed replies have left
-	ended     bool     // the connection is closing, nothing more goes out
+	ended     bool     // the connection is closing, nothing more is appended
+	cut       bool     // what it is still owed was dropped
 	full      bool     // more output waits than a client that is read may have
 	reason    audit.CloseReason
 
@@ -401,13 +402,19 @@ func (s *session) end(reason audit.CloseReason) {
 	s.ended, s.reason = true, reason
 	s.authTimer.Stop()
 	s.idleTimer.Stop()
-	s.port.CloseAfterFlush(farewell)
+	switch reason {
+	case audit.CloseClient, audit.CloseDrain:
+		s.port.CloseAfterFlush(0) // what it asked for is its own: it may read at its pace
+	default:
+		s.port.CloseAfterFlush(farewell)
+	}
 }
 
 // expire ends the session for a reason of ours: nothing new is decided, owed
 // replies may still leave for a moment.
 func (s *session) expire(reason audit.CloseReason) {
 	if s.ended {
+		s.w.arm(&s.idleTimer, farewell, s.port.Close) // it may still be reading at its pace
 		return
 	}
 	s.finish(reason)
