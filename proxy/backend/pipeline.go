@@ -158,11 +158,15 @@ func (p *Pipeline) Attach(l Link) {
 func (p *Pipeline) Receive(b []byte) error {
 	p.stats.BytesIn += uint64(len(b))
 	now := p.clock().UnixNano()
+	attempted := p.link.Attempted()
 	for len(b) > 0 {
 		if p.fifo.len() == 0 {
 			return p.surplus(b)
 		}
 		head := p.fifo.head()
+		if head.start >= attempted {
+			return p.surplus(b) // no byte of the call has left: this answers another one
+		}
 		w, tag := head.w, head.tag
 		n, end, tail, err := p.measure(b, head.n)
 		if n > 0 {
