@@ -163,6 +163,8 @@ func (d *dialogue) ask(step string, args ...string) (said, error) {
 		switch {
 		case ferr != nil:
 			return nil, fmt.Errorf("%s: %w", step, ferr)
+		case done && framer.Kind() == '>':
+			return nil, fmt.Errorf("%s: %w", step, errPush)
 		case done && at != len(buf):
 			return nil, fmt.Errorf("%s: %w", step, errSurplusReply)
 		case done && framer.Kind() == '-':
