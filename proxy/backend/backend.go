@@ -116,7 +116,7 @@ type line struct {
 	key    Key
 	conn   *loop.Conn
 	retry  loop.Timer
-	failed int           // attempts in a row without a connection
+	failed int           // attempts in a row without a connection that lasted
 	since  time.Time     // when the connection was attached
 	asked  []func(error) // who wants to know how the attempt under way ends
 }
@@ -207,7 +207,7 @@ func (ln *line) connected(n *node, err error) {
 		return
 	}
 	ln.conn.Fragile(true)
-	ln.failed, ln.since = 0, ln.pool.l.Now()
+	ln.since = ln.pool.l.Now()
 	ln.pool.b.info.Store(&n.info)
 	ln.up(true)
 	ln.Attach(ln.conn)
@@ -327,11 +327,17 @@ func (ln *line) lose(cause error) {
 		return
 	}
 	ln.pool.b.complain(cause)
-	delay := time.Duration(0)
-	if lived < time.Second {
-		// A node that takes logins and drops them is not to be dialled in a spin.
-		ln.failed++
-		delay = retryDelay(ln.failed)
+	ln.pool.l.Arm(&ln.retry, ln.pauseAfter(lived), ln.dialAgain)
+}
+
+// pauseAfter is how long to wait after a connection that lived so long: not at
+// all after one that lasted. A node that takes logins and drops them is as good
+// as one that can't be reached, and not to be dialled in a spin.
+func (ln *line) pauseAfter(lived time.Duration) time.Duration {
+	if lived >= time.Second {
+		ln.failed = 0
+		return 0
 	}
-	ln.pool.l.Arm(&ln.retry, delay, ln.dialAgain)
+	ln.failed++
+	return retryDelay(ln.failed)
 }

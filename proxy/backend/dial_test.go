@@ -160,3 +160,19 @@ func TestANodeWithoutHELLOIsLoggedInToByAUTH(t *testing.T) {
 		t.Error("a user was logged in to a node that has none")
 	}
 }
+
+func TestANodeThatTakesLoginsAndDropsThemIsDialledEverLess(t *testing.T) {
+	var ln line
+	for range 10 {
+		ln.pauseAfter(time.Millisecond)
+	}
+	if pause := ln.pauseAfter(time.Millisecond); pause < 400*time.Millisecond || pause > 800*time.Millisecond {
+		t.Errorf("after ten short-lived connections it waits for %v", pause)
+	}
+	if pause := ln.pauseAfter(time.Minute); pause != 0 {
+		t.Errorf("after one that lasted it waits for %v", pause)
+	}
+	if pause := ln.pauseAfter(time.Millisecond); pause > 25*time.Millisecond {
+		t.Errorf("the ones long ago still count: it waits for %v", pause)
+	}
+}
