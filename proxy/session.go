@@ -67,15 +67,16 @@ type session struct {
 	authTimer loop.Timer
 	idleTimer loop.Timer
 
-	kept      int64    // what account last counted
-	held      [][]byte // a call that waits until every owed reply has arrived
-	waiting   bool     // a call's answer is being made elsewhere; not fed
-	paused    bool     // the socket is not read
-	eof       bool     // the client has said all it will say
-	finishing bool     // nothing new is read; closes when owed replies have left
-	ended     bool     // the connection is closing, nothing more is appended
-	cut       bool     // what it is still owed was dropped
-	full      bool     // more output waits than a client that is read may have
+	kept      int64            // what account last counted
+	held      [][]byte         // a call that waits until every owed reply has arrived
+	waiting   bool             // a call's answer is being made elsewhere; not fed
+	paused    bool             // the socket is not read
+	eof       bool             // the client has said all it will say
+	finishing bool             // nothing new is read; closes when owed replies have left
+	ended     bool             // the connection is closing, nothing more is appended
+	cut       bool             // what it is still owed was dropped
+	full      bool             // more output waits than a client that is read may have
+	decision  metrics.Decision // on the call being served, if it is served
 	reason    audit.CloseReason
 
 	prev, next *session // the worker's list
@@ -226,6 +227,10 @@ func (s *session) serve(args [][]byte) {
 		s.refuse(faultReason(fault), args, acl.Decision{})
 		return
 	}
+	if turning(call.Spec) && s.holdBack(args) {
+		return
+	}
+	s.decision = metrics.Allowed
 	if s.user != nil {
 		d := s.w.policy.Decide(s.user, call)
 		if !d.Allowed {
@@ -255,6 +260,7 @@ func (s *session) forward(args [][]byte) {
 	if s.pipe == nil || s.pipe.Gone() {
 		s.pipe = s.w.pipeline(s.facts.backend, backend.Key{DB: s.db, Proto: s.proto})
 	}
+	s.w.count.Command(uint8(command.Shared), s.decision, 1)
 	// The slot is taken after the call: one that was not taken over must not lie
 	// in a run with those before it, which are owed replies.
 	if f := s.pipe.Send(s, s.slots.next, s.at, args); f != 0 {
@@ -262,7 +268,6 @@ func (s *session) forward(args [][]byte) {
 		return
 	}
 	s.slots.push(s.pipe, wireSize(args), s.at)
-	s.w.count.Command(uint8(command.Shared), metrics.Allowed, 1)
 }
 
 // wireSize is about what a call holds of the window.
@@ -424,8 +429,20 @@ func (s *session) expire(reason audit.CloseReason) {
 	}
 }
 
-// holdBack keeps a call until every reply owed before it has arrived, because
-// it changes how later ones are made.
+// turning reports a call that changes how later ones are made.
+func turning(spec *command.Spec) bool {
+	if spec.Class != command.Local {
+		return false
+	}
+	switch spec.Name {
+	case "hello", "select", "reset":
+		return true
+	}
+	return false
+}
+
+// holdBack keeps a turning call, not yet judged, until every reply owed before
+// it has arrived.
 func (s *session) holdBack(args [][]byte) bool {
 	if s.slots.len() == 0 {
 		return false
