@@ -76,6 +76,7 @@ type session struct {
 	ended     bool             // the connection is closing, nothing more is appended
 	cut       bool             // what it is still owed was dropped
 	full      bool             // more output waits than a client that is read may have
+	stuck     bool             // the node takes calls slower than they come; eased follows
 	decision  metrics.Decision // on the call being served, if it is served
 	reason    audit.CloseReason
 
@@ -116,7 +117,7 @@ func (s *session) feed(p []byte) {
 		s.active = s.w.now()
 	}
 	s.at = s.w.now().UnixNano()
-	s.full = s.port.Unsent() >= outputHighWater
+	s.gauge()
 	s.reader.Feed(p)
 	s.drive()
 	s.reader.Release()
@@ -164,8 +165,19 @@ func (s *session) fed() bool {
 }
 
 // roomy reports whether the session is within its window.
-func (s *session) roomy() bool {
-	return s.slots.len() < maxInFlight && s.slots.owed < maxInFlightBytes && !s.full
+func (s *session) roomy() bool { return s.inWindow() && !s.full && !s.stuck }
+
+func (s *session) inWindow() bool {
+	return s.slots.len() < maxInFlight && s.slots.owed < maxInFlightBytes
+}
+
+// gauge looks at both ends. Calls that the node does not take would pile up in
+// front of it, where closing a client frees nothing: they stay with their senders.
+func (s *session) gauge() {
+	s.full = s.port.Unsent() >= outputHighWater
+	if s.stuck = s.pipe != nil && s.pipe.Congested(); s.stuck {
+		s.w.congested = true
+	}
 }
 
 // backpressure stops reading a client that has to wait, and sees to it that it
@@ -185,7 +197,7 @@ func (s *session) backpressure() {
 // after this turn's flush, which may well take all of it. Where the kernel has
 // already taken less than it was given, Drained will come instead.
 func (s *session) retry() {
-	if !s.waiting && s.held == nil && s.slots.len() < maxInFlight && s.slots.owed < maxInFlightBytes && !s.port.Blocked() {
+	if !s.waiting && s.held == nil && s.inWindow() && !s.stuck && !s.port.Blocked() {
 		s.port.Again()
 	}
 }
@@ -195,7 +207,7 @@ func (s *session) resume() {
 	if s.finishing || s.ended {
 		return
 	}
-	s.full = s.port.Unsent() >= outputHighWater
+	s.gauge()
 	if !s.fed() {
 		if s.paused {
 			s.retry()

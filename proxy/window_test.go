@@ -121,3 +121,52 @@ func TestAHELLOThatHadToWaitKeepsItsEmptyUserName(t *testing.T) {
 		t.Fatalf("the client read %q, not %q", got, want)
 	}
 }
+
+// A node that takes nothing has its calls stay with their senders, until it has
+// taken all of what lies in front of it: nobody starves behind those who go on.
+func TestSessionsWaitForANodeThatDoesNotKeepUp(t *testing.T) {
+	st := newStage(t, 2, 1)
+	a, b, n := st.sessions[0], st.sessions[1], st.nodes[0]
+	a.s.pipe, b.s.pipe = n.pipe, n.pipe
+	st.w.sessions, a.s.next = a.s, b.s
+	n.link.appended += 5 << 20 // what others have sent and the kernel has not taken
+	a.s.feed(words("GET 1"))
+	if n.pipe.Outstanding() != 0 || !a.desk.paused || a.desk.again {
+		t.Fatalf("%d calls were sent, paused %v, asked again %v", n.pipe.Outstanding(), a.desk.paused, a.desk.again)
+	}
+	n.link.attempted += 4 << 20
+	b.s.feed(words("GET 2"))
+	if n.pipe.Outstanding() != 0 || !b.desk.paused {
+		t.Fatal("a client that came later goes first")
+	}
+	n.pipe.CaughtUp()
+	st.w.eased()
+	for range 3 {
+		st.flush()
+		if err := n.pipe.Receive(n.replies); err != nil {
+			t.Fatal(err)
+		}
+		n.replies = nil
+	}
+	if got := string(a.desk.sent) + string(b.desk.sent); got != string(words("1")[4:])+string(words("2")[4:]) {
+		t.Fatalf("they read %q", got)
+	}
+	if a.desk.paused || b.desk.paused {
+		t.Fatal("they are still not read")
+	}
+}
+
+func TestANodeThatDiesLetsGoOfThoseWhoWaitedForIt(t *testing.T) {
+	st := newStage(t, 1, 1)
+	a, n := st.sessions[0], st.nodes[0]
+	a.s.pipe, st.w.sessions = n.pipe, a.s
+	n.link.appended += 5 << 20
+	a.s.feed(words("GET 1"))
+	n.pipe.Drop()
+	st.w.eased()
+	st.flush()
+	st.flush()
+	if got := string(a.desk.sent); got != string(replyUnavailable) {
+		t.Fatalf("the client read %q", got)
+	}
+}

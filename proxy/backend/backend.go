@@ -101,6 +101,9 @@ type Key struct {
 // Pool is a Backend's share of one loop. It belongs to that loop's goroutine.
 type Pool struct {
 	Stats Stats
+	// Eased is called on the loop when a Pipeline that was Congested is so no
+	// longer, and at other times too; nil: nobody is held up.
+	Eased func()
 
 	b      *Backend
 	l      *loop.Loop
@@ -299,8 +302,19 @@ func (ln *line) EOF(c *loop.Conn) {
 	c.Close()
 }
 
-// Drained implements loop.Handler.
-func (ln *line) Drained(*loop.Conn) {}
+// Drained implements loop.Handler: the node has caught up with its calls.
+func (ln *line) Drained(c *loop.Conn) {
+	if c == ln.conn {
+		ln.CaughtUp()
+		ln.pool.eased()
+	}
+}
+
+func (p *Pool) eased() {
+	if p.Eased != nil {
+		p.Eased()
+	}
+}
 
 // Closed implements loop.Handler.
 func (ln *line) Closed(c *loop.Conn, cause error) {
@@ -321,6 +335,7 @@ func (ln *line) lose(cause error) {
 	ln.up(false)
 	lived := ln.pool.l.Now().Sub(ln.since)
 	ln.drop(backoff)
+	ln.pool.eased() // nothing waits for this connection any more
 	ln.conn = nil
 	if ln.pool.closed {
 		ln.state = closed
