@@ -124,7 +124,8 @@ func (s *Server) admit(l *listener, nc net.Conn) {
 	}()
 }
 
-// shakeHands runs the TLS handshake under its deadline, one of a bounded number.
+// shakeHands runs the TLS handshake under its deadline; of those at work at a time
+// the number is bounded.
 func (s *Server) shakeHands(l *listener, f *facts, nc net.Conn) {
 	admitted := false
 	defer func() {
@@ -139,18 +140,17 @@ func (s *Server) shakeHands(l *listener, f *facts, nc net.Conn) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Limits.HandshakeTimeout)
 	defer cancel()
-	select {
-	case s.gate.handshakes <- struct{}{}:
-		defer func() { <-s.gate.handshakes }()
-	case <-ctx.Done():
+	began := time.Now()
+	shaking := &shaking{Conn: nc, ctx: ctx, turns: s.gate.turns}
+	defer shaking.rest()
+	transport := loop.NewTransport(shaking)
+	f.shookWith = l.tls.Load()
+	tc, state, err := tlsutil.Handshake(ctx, transport, f.shookWith)
+	if shaking.busy {
 		s.metrics.HandshakeFailed(metrics.HandshakeBusy)
 		s.turnAway(f, acl.HandshakeTimeout, nil)
 		return
 	}
-	began := time.Now()
-	transport := loop.NewTransport(nc)
-	f.shookWith = l.tls.Load()
-	tc, state, err := tlsutil.Handshake(ctx, transport, f.shookWith)
 	if err != nil {
 		s.turnAway(f, s.handshakeFailed(err), nil)
 		return

@@ -41,7 +41,7 @@ type ListenerOptions struct {
 type Limits struct {
 	Connections          int
 	ConnectionsPerSource int // 0: no limit below Connections
-	Handshakes           int // concurrent TLS handshakes
+	Handshakes           int // TLS handshakes at work at a time; those that wait for their client don't count
 	HandshakeTimeout     time.Duration
 	AuthTimeout          time.Duration
 	IdleTimeout          time.Duration // 0: never
