@@ -30,7 +30,7 @@ func BenchmarkCall(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				st.now = st.now.Add(time.Microsecond)
 				a.s.feed(requests)
-				n.link.out = n.link.out[:0]
+				n.link.out, n.link.attempted = n.link.out[:0], n.link.appended
 				if err := n.pipe.Receive(replies); err != nil {
 					b.Fatal(err)
 				}
