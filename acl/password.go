@@ -78,6 +78,22 @@ func (p *Policy) Authenticate(listener, user string, password []byte) (*User, Re
 	return u, None
 }
 
+// Proof is what is kept of a password that was accepted, to hold it against a
+// later policy: its SHA-256.
+type Proof struct{ hash passwordHash }
+
+// ProofOf is the proof of a password.
+func ProofOf(password []byte) Proof { return Proof{sha256.Sum256(password)} }
+
+// Takes says whether the password still is one of the user's.
+func (u *User) Takes(p Proof) bool {
+	fits := 0
+	for i := range u.hashes {
+		fits |= subtle.ConstantTimeCompare(u.hashes[i][:], p.hash[:])
+	}
+	return u.nopass || fits == 1
+}
+
 // Anonymous gives the user that sessions of the listener start as without any
 // proof: default, if the listener is anonymous and default is on and nopass.
 // Otherwise nil.

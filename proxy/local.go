@@ -99,6 +99,7 @@ func (s *session) prove(user string, password []byte) bool {
 	if u == nil || reason != acl.None {
 		return false
 	}
+	s.proof = acl.ProofOf(password)
 	s.become(u, audit.MethodPassword)
 	return true
 }

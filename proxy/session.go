@@ -56,6 +56,7 @@ type session struct {
 	libVer    []byte
 	pipe      *backend.Pipeline
 	method    audit.Method
+	proof     acl.Proof // by which it logged in, with a password
 	commands  uint64
 	refused   uint64
 	bytesIn   uint64

@@ -136,15 +136,17 @@ func (w *worker) leave(s *session, cause error) {
 }
 
 // renew finds the user a session speaks for in the policy now in force, nil if
-// it may not go on: gone, off, or no longer to be had without proof.
+// it may not go on: gone, off, no longer to be had without proof, or by another
+// password than its own.
 func (w *worker) renew(s *session) *acl.User {
 	if s.method == audit.MethodNone {
 		return w.policy.Anonymous(s.facts.listener)
 	}
-	if u := w.policy.User(s.user.Name()); u != nil && u.Enabled() {
-		return u
+	u := w.policy.User(s.user.Name())
+	if u == nil || !u.Enabled() || !u.Takes(s.proof) || !w.policy.Takes(s.facts.listener, "password") {
+		return nil
 	}
-	return nil
+	return u
 }
 
 // drain ends sessions at a reply boundary.
