@@ -33,7 +33,7 @@ func TestEveryCodeHasAWordOfItsOwn(t *testing.T) {
 
 // Both lists end up in the reason field, so a word in both must mean the same.
 func TestReasonsOfClosingAndRefusingDoNotCollide(t *testing.T) {
-	same := map[string]bool{"protocol_error": true, "cross_protocol": true}
+	same := map[string]bool{"protocol_error": true, "cross_protocol": true, "memory_limit": true}
 	closing := map[string]bool{}
 	for _, w := range closeNames[1:] {
 		closing[w] = true
