@@ -45,6 +45,16 @@ func (c *shaking) rest() {
 	}
 }
 
+// CloseWrite ends sending, so that a client that is refused reads the alert and
+// the end, and is not reset.
+func (c *shaking) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
+}
+
 // SyscallConn gives the loop its descriptor.
 func (c *shaking) SyscallConn() (syscall.RawConn, error) {
 	sc, ok := c.Conn.(syscall.Conn)
