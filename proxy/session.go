@@ -402,7 +402,7 @@ func (s *session) finish(reason audit.CloseReason) {
 		return
 	}
 	s.finishing, s.reason = true, reason
-	if s.slots.len() == 0 {
+	if s.slots.len() == 0 && !s.waiting {
 		s.end(reason)
 		return
 	}
