@@ -583,3 +583,33 @@ func (r *rig) pipelines(name string, rounds int, got *outcomes) error {
 	}
 	return nil
 }
+
+// What a client is owed when the proxy drains includes a SELECT that is still
+// being asked of the node.
+func TestADrainWaitsForASELECTUnderWay(t *testing.T) {
+	gate := make(chan struct{})
+	hold := func(q redistest.Request) (redistest.Answer, bool) {
+		return redistest.When(gate, "+OK\r\n"), q.Is("SELECT")
+	}
+	r, node := inFrontOf(t, before(hold, except(nil)), nil)
+	c := r.wire(t, nil).as("root")
+	c.say("SELECT 5\r\n")
+	eventually(t, patience, "the node is asked", func() bool {
+		all := node.Requests()
+		return len(all) > 0 && all[len(all)-1].Is("SELECT")
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	drained := make(chan error, 1)
+	go func() { drained <- r.server.Drain(ctx) }()
+	eventually(t, patience, "nobody new is let in", func() bool { return r.server.Addr("plain") == nil })
+	r.scrape(t) // the loop has turned since
+	r.scrape(t)
+	close(gate)
+	c.hear("+OK\r\n")
+	c.ends()
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+	r.await("close_conn", "client_port", c.port(), "reason", "drain")
+}
