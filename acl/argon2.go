@@ -86,11 +86,14 @@ func (h *argonHash) fits(password []byte) bool {
 	return subtle.ConstantTimeCompare(key, h.key) == 1
 }
 
-// argonFits computes one argon2id for each hash of the user, whichever fits.
-func (u *User) argonFits(password []byte) bool {
-	fits := false
+// argonFits computes one argon2id for each hash of the user, whichever fits, and
+// gives the key of the one that does; empty: none.
+func (u *User) argonFits(password []byte) string {
+	fits := ""
 	for i := range u.argon {
-		fits = u.argon[i].fits(password) || fits
+		if u.argon[i].fits(password) {
+			fits = string(u.argon[i].key)
+		}
 	}
 	return fits
 }

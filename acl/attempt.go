@@ -117,4 +117,11 @@ type Principal struct {
 	Weak PasswordFaults
 
 	claims *TokenClaims // for Renew; nil unless a JWT was taken
+	secret secret       // for Renew; zero unless a password was taken
+}
+
+// secret says which of a user's passwords was taken, by the hash the user keeps.
+type secret struct {
+	hash  passwordHash
+	argon string
 }

@@ -35,7 +35,7 @@ func (p *Policy) Authenticate(a *Attempt) (Principal, Reason) {
 	if r := u.mayEnter(a); r != None {
 		return Principal{}, r
 	}
-	pr := Principal{Method: MethodPassword, Factors: FactorPassword}
+	pr := Principal{Method: MethodPassword, Factors: FactorPassword, secret: secret{hash: sha256.Sum256(a.Password)}}
 	switch {
 	case passwordFits:
 	case tokenFits >= 0:
@@ -44,7 +44,14 @@ func (p *Policy) Authenticate(a *Attempt) (Principal, Reason) {
 			return Principal{}, TokenExpired
 		}
 		pr = Principal{Method: MethodToken, Factors: FactorToken, TokenID: t.id, Expires: t.expires}
-	case a.Password != nil && u.argonFits(a.Password):
+	case a.Password != nil && len(u.argon) > 0:
+		if pr.secret.argon = u.argonFits(a.Password); pr.secret.argon != "" {
+			break
+		}
+		if !u.opens() {
+			return Principal{}, WrongPassword
+		}
+		pr.Factors = 0
 	case u.opens():
 		pr.Factors = 0
 	default:
@@ -150,8 +157,8 @@ func (p *Policy) Renew(pr Principal, a *Attempt) (Principal, Reason) {
 	if pr.Method == MethodToken && !slices.ContainsFunc(u.tokens, func(t opaqueToken) bool { return t.id == pr.TokenID && !t.ended(a.Now) }) {
 		return Principal{}, TokenInvalid
 	}
-	if pr.Factors&(FactorPassword|FactorToken) == 0 && !u.opens() {
-		return Principal{}, WrongPassword // it came in without one and may not any more
+	if pr.Factors&FactorToken == 0 && !u.opens() && !u.keeps(pr.secret) {
+		return Principal{}, WrongPassword // what it gave is no password of the user's any more, or never was
 	}
 	next := pr
 	next.Factors &= FactorPassword | FactorToken
@@ -296,3 +303,11 @@ func (r *role) holds(listener string, addr netip.Addr, now time.Time) bool {
 }
 
 const defaultUser = "default"
+
+// keeps reports whether the password that was taken is still one of the user's.
+func (u *User) keeps(s secret) bool {
+	if s.argon != "" {
+		return slices.ContainsFunc(u.argon, func(h argonHash) bool { return string(h.key) == s.argon })
+	}
+	return slices.Contains(u.hashes, s.hash)
+}

@@ -134,6 +134,8 @@ func editDistance(a, b string, limit int) int {
 }
 
 // ErrUserName is the answer to a user name with white space or a NUL byte in it.
+//
+//lint:ignore ST1005 Redis's own words, as clients compare them
 var ErrUserName = errors.New("Usernames can't contain spaces or null characters")
 
 // ErrDefaultUser is the answer to ACL DELUSER default.

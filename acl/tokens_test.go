@@ -197,7 +197,7 @@ func TestRenew(t *testing.T) {
 		"nothing changed, oid-7":  {session: "oid-7"},
 		"the user is gone":        {session: "local", change: func(s *Source) { user(s, "local").Name.Value = "other" }, want: NoSuchUser},
 		"the user is off":         {session: "local", change: func(s *Source) { user(s, "local").Rules.Value = "off" }, want: UserDisabled},
-		"the password is another": {session: "local", change: func(s *Source) { user(s, "local").Rules.Value = "on >another-one" }},
+		"the password is another": {session: "local", change: func(s *Source) { user(s, "local").Rules.Value = "on >another-one" }, want: WrongPassword},
 		"nopass is taken back":    {session: "open", change: func(s *Source) { user(s, "open").Rules.Value = "on >another-one" }, want: WrongPassword},
 		"the user's time passed":  {session: "local", change: func(s *Source) { user(s, "local").Note.Until.Value = "2026-11-01" }, want: UserExpired},
 		"out of scope":            {session: "local", change: func(s *Source) { user(s, "local").Listeners = textsOf("side") }, want: ListenerNotAllowed},

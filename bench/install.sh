@@ -24,8 +24,10 @@ elif [ "$(id -u)" -ne 0 ]; then
 	echo "missing:$missing. As root: apt-get install $packages" >&2
 	exit 1
 else
+	apt-get update
+	# RUNLEVEL=1 keeps the packages from starting their services.
 	# shellcheck disable=SC2086 # a list of words is meant
-	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages
+	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages
 fi
 
 if command -v ghostunnel >/dev/null 2>&1 || [ -x "$root/bin/peers/ghostunnel" ]; then

@@ -170,7 +170,7 @@ func (s *Server) bringIn(l *listener, f *facts, nc net.Conn) {
 	admitted := false
 	defer func() {
 		if v := recover(); v != nil {
-			s.log.Error("panic while admitting", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			s.log.Error("panic while admitting", zap.String("panic", loop.PanicText(v)), zap.ByteString("stack", debug.Stack()))
 		}
 		if !admitted {
 			s.gate.admitted(nc)
@@ -180,13 +180,19 @@ func (s *Server) bringIn(l *listener, f *facts, nc net.Conn) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Limits.HandshakeTimeout)
 	defer cancel()
+	var tc *tls.Conn
 	transport := loop.NewTransport(nc)
+	var shaken *shaking
+	if l.opts.TLS != nil {
+		shaken = &shaking{Conn: nc, ctx: ctx, turns: s.gate.turns}
+		defer shaken.rest()
+		transport = loop.NewTransport(shaken)
+	}
 	if f.headed && !s.takeHeader(ctx, l, f, nc, transport) {
 		return
 	}
-	var tc *tls.Conn
-	if l.opts.TLS != nil {
-		if tc = s.shakeHands(ctx, l, f, transport); tc == nil {
+	if shaken != nil {
+		if tc = s.shakeHands(ctx, l, f, shaken, transport); tc == nil {
 			return
 		}
 	}
@@ -219,20 +225,17 @@ func (s *Server) takeHeader(ctx context.Context, l *listener, f *facts, nc net.C
 	return true
 }
 
-// shakeHands runs the TLS handshake, one of a bounded number. nil: it failed,
-// which is on record.
-func (s *Server) shakeHands(ctx context.Context, l *listener, f *facts, t *loop.Transport) *tls.Conn {
-	select {
-	case s.gate.handshakes <- struct{}{}:
-		defer func() { <-s.gate.handshakes }()
-	case <-ctx.Done():
+// shakeHands runs the TLS handshake; of those at work at a time the number is
+// bounded. nil: it failed, which is on record.
+func (s *Server) shakeHands(ctx context.Context, l *listener, f *facts, nc *shaking, t *loop.Transport) *tls.Conn {
+	began := time.Now()
+	f.shookWith = l.tls.Load()
+	tc, state, err := tlsutil.Handshake(ctx, t, f.shookWith)
+	if nc.busy {
 		s.metrics.HandshakeFailed(metrics.HandshakeBusy)
 		s.turnAway(f, acl.HandshakeTimeout, nil)
 		return nil
 	}
-	began := time.Now()
-	f.shookWith = l.tls.Load()
-	tc, state, err := tlsutil.Handshake(ctx, t, f.shookWith)
 	if err != nil {
 		s.turnAway(f, s.handshakeFailed(err), nil)
 		return nil

@@ -48,7 +48,7 @@ func (w *worker) relieve() {
 	for excess > 0 {
 		var largest *session
 		for s := w.sessions; s != nil; s = s.next {
-			if !s.ended && (largest == nil || s.holding() > largest.holding()) {
+			if !s.cut && (largest == nil || s.holding() > largest.holding()) {
 				largest = s
 			}
 		}
@@ -60,12 +60,13 @@ func (w *worker) relieve() {
 	}
 }
 
-// cutOff drops the connection with whatever it is owed.
+// cutOff drops the connection with whatever it is owed, also one that has ended
+// and whose last replies are still leaving.
 func (s *session) cutOff(reason audit.CloseReason) {
-	if s.ended {
+	if s.cut {
 		return
 	}
-	s.ended, s.reason = true, reason
+	s.cut, s.ended, s.reason = true, true, reason
 	s.authTimer.Stop()
 	s.idleTimer.Stop()
 	s.port.Close()

@@ -3,6 +3,9 @@ package proxy_test
 import (
 	"bytes"
 	"fmt"
+	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,4 +47,59 @@ func TestTheLargestHolderGoesWhenMemoryRunsShort(t *testing.T) {
 		_, err = c.Do("AUTH", "root", "root-pw")
 		return err == nil
 	})
+}
+
+// A node that stops taking calls must not cost clients their connections: what it
+// does not take stays with those who sent it, and is served when it goes on.
+func TestAStalledNodeEndsNobody(t *testing.T) {
+	redis := redistest.Start(t)
+	r := withRig(t, redis.Addr(), func(s *setup) { s.limits.Memory = 32 << 20 })
+	small := r.login("root")
+	var writers []*redistest.Client
+	for range 80 {
+		writers = append(writers, r.login("root"))
+	}
+	if err := syscall.Kill(redis.Pid(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	resume := sync.OnceFunc(func() { syscall.Kill(redis.Pid(), syscall.SIGCONT) })
+	t.Cleanup(resume)
+	if err := small.Write([]byte("*3\r\n$3\r\nSET\r\n$5\r\nsmall\r\n$1000\r\n")); err != nil { // it has begun a request
+		t.Fatal(err)
+	}
+	const calls = 17
+	set := "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$60000\r\n" + strings.Repeat("x", 60000) + "\r\n"
+	var sending sync.WaitGroup
+	for _, c := range writers { // some 80 MB in all
+		sending.Go(func() { c.Write([]byte(strings.Repeat(set, calls))) })
+	}
+	// A scrape takes a turn of each loop, so ten alike say that no more is read.
+	var before float64
+	alike := 0
+	eventually(t, 20*time.Second, "clients are held up", func() bool {
+		got := r.scrape(t).value("sallyport_received_bytes_total")
+		if alike++; got != before || got < 4<<20 {
+			alike = 0
+		}
+		before = got
+		return alike == 10
+	})
+	if held := r.scrape(t).value("sallyport_buffer_bytes"); held > 32<<20 {
+		t.Errorf("%.0f bytes are held", held)
+	}
+	resume()
+	sending.Wait()
+	for i, c := range writers {
+		for range calls {
+			if got, err := c.Receive(); err != nil || fmt.Sprint(got) != "OK" {
+				t.Fatalf("writer %d read %v, %v", i, got, err)
+			}
+		}
+	}
+	if err := small.Write([]byte(strings.Repeat("x", 1000) + "\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := small.Receive(); err != nil || fmt.Sprint(got) != "OK" {
+		t.Fatalf("the small one read %v, %v", got, err)
+	}
 }

@@ -21,7 +21,7 @@ type gate struct {
 	closed    bool
 	changed   chan struct{} // closed and replaced when the last one leaves
 
-	handshakes chan struct{} // bounds TLS handshakes under way
+	turns chan struct{} // bounds TLS handshakes at work, see shaking
 }
 
 func (g *gate) init(l Limits) {
@@ -29,7 +29,7 @@ func (g *gate) init(l Limits) {
 	g.sources = make(map[netip.Addr]int)
 	g.pending = make(map[net.Conn]struct{})
 	g.changed = make(chan struct{})
-	g.handshakes = make(chan struct{}, l.Handshakes)
+	g.turns = make(chan struct{}, l.Handshakes)
 }
 
 // place is one connection's place behind the gate.

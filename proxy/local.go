@@ -7,20 +7,19 @@ import (
 
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/command"
-	"github.com/sallyport/sallyport/metrics"
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/proxy/resp"
 )
 
 // local answers a call that never leaves the proxy. The answer takes its turn
-// behind the replies still owed. A call counts once: not when it is held back,
-// and not as allowed if the answer is a refusal.
+// behind the replies still owed. A call counts once: as refused if that is the
+// answer.
 func (s *session) local(args [][]byte) {
 	refused := s.refused
 	s.answer(args)
-	if s.refused == refused && s.held == nil {
-		s.w.count.Command(uint8(command.Local), metrics.Allowed, 1)
+	if s.refused == refused {
+		s.w.count.Command(uint8(command.Local), s.decision, 1)
 	}
 }
 
@@ -34,17 +33,11 @@ func (s *session) answer(args [][]byte) {
 	case "auth":
 		s.auth(args)
 	case "hello":
-		if !s.holdBack(args) {
-			s.hello(args)
-		}
+		s.hello(args)
 	case "select":
-		if !s.holdBack(args) {
-			s.selectDB(args)
-		}
+		s.selectDB(args)
 	case "reset":
-		if !s.holdBack(args) {
-			s.reset()
-		}
+		s.reset()
 	case "quit":
 		s.emit(resp.AppendSimple(s.w.scratch[:0], "OK"))
 		s.finish(audit.CloseClient)

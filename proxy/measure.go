@@ -85,6 +85,7 @@ func (s *Server) gather(add func(*metrics.Loop)) {
 	case <-done:
 	case <-t.C:
 	}
+	s.metrics.Count(func(l *metrics.Loop) { l.BufferBytes = s.kept.Load() })
 	for name, b := range s.backends {
 		s.metrics.Node(name, b.Node()).Up(b.Up())
 		s.metrics.Node(name, b.Node()).SetConnections(b.Connections())

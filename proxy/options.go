@@ -63,16 +63,15 @@ type ListenerOptions struct {
 	Mode      fs.FileMode     // unix sockets: permissions, default 0660
 	TLS       *tlsutil.Server // nil: plaintext
 	Backend   string          // key of Options.Backends
-	Anonymous bool
-	Proxy     []netip.Prefix // networks whose connections begin with a PROXY protocol header; with any, all others are turned away
-	ProxyUnix bool           // a unix listener whose connections begin with one
+	Proxy     []netip.Prefix  // networks whose connections begin with a PROXY protocol header; with any, all others are turned away
+	ProxyUnix bool            // a unix listener whose connections begin with one
 }
 
 // Limits bounds what clients can make the proxy hold. Zero values take the documented defaults (DefaultLimits).
 type Limits struct {
 	Connections          int
 	ConnectionsPerSource int // 0: no limit below Connections
-	Handshakes           int // concurrent TLS handshakes
+	Handshakes           int // TLS handshakes at work at a time; those that wait for their client don't count
 	HandshakeTimeout     time.Duration
 	AuthTimeout          time.Duration
 	AuthFailureDelay     time.Duration // after the receipt of an AUTH that fails, whatever fails in it; negative: none

@@ -91,7 +91,7 @@ func (w *worker) refusedRequest(s *session, reason acl.Reason) {
 // command, let through.
 func (s *session) noteworthy(d acl.Decision) {
 	if d.Reported {
-		s.w.count.Command(uint8(s.call.Class), metrics.Reported, 1)
+		s.decision = metrics.Reported
 		folded, ok := s.fold.Write(s.w.now(), d.Reason)
 		if !ok {
 			return

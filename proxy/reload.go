@@ -15,7 +15,8 @@ import (
 // Reload puts a new configuration in force without dropping a connection: the
 // policy, each listener's certificates and CAs, and how backends are logged in
 // to. It is all or nothing. Addresses, limits, sinks, the number of loops and
-// the set of listeners and backends can't change; an error names what would.
+// the set of listeners and backends can't change; an error names what would. Nor
+// does a certificate that is out of date replace one that is not.
 //
 // Open sessions are held against the new policy and the new CAs; those that
 // would not be let in any more end within moments. Callers do not overlap calls.
@@ -26,6 +27,13 @@ func (s *Server) Reload(o Options) error {
 	s.mu.Lock()
 	listeners := slices.Clone(s.listeners)
 	s.mu.Unlock()
+	for _, l := range listeners {
+		if t := o.Listeners[l.index].TLS; t != nil {
+			if err := t.Succeeds(l.tls.Load()); err != nil {
+				return fmt.Errorf("listener %s: %w", l.opts.Name, err)
+			}
+		}
+	}
 	for name, b := range s.backends {
 		b.SetLogin(o.Backends[name].User, o.Backends[name].Password, o.Backends[name].TLS)
 	}
@@ -87,7 +95,7 @@ func (w *worker) rejudge(p *acl.Policy) {
 	w.policy = p
 	for sn := w.sessions; sn != nil; {
 		next := sn.next
-		if !sn.ended && !w.renew(sn) {
+		if !w.renew(sn) {
 			sn.expire(audit.ClosePolicyChanged)
 		}
 		sn = next

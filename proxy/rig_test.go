@@ -184,12 +184,23 @@ func (r *rig) serverTLS() *tlsutil.Server {
 
 func (r *rig) serverTLSWith(change func(*tlsutil.ServerOptions)) *tlsutil.Server {
 	r.t.Helper()
-	dir := r.t.TempDir()
 	pair, err := r.ca.Server()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	for name, content := range map[string][]byte{"ca.crt": r.ca.CertPEM(), "server.crt": pair.CertPEM, "server.key": pair.KeyPEM} {
+	return r.loadTLSWith(pair, r.ca, change)
+}
+
+// loadTLS is a listener with that certificate and clients of that CA.
+func (r *rig) loadTLS(pair *tlsutil.Pair, clients *tlsutil.DevCA) *tlsutil.Server {
+	r.t.Helper()
+	return r.loadTLSWith(pair, clients, func(*tlsutil.ServerOptions) {})
+}
+
+func (r *rig) loadTLSWith(pair *tlsutil.Pair, clients *tlsutil.DevCA, change func(*tlsutil.ServerOptions)) *tlsutil.Server {
+	r.t.Helper()
+	dir := r.t.TempDir()
+	for name, content := range map[string][]byte{"ca.crt": clients.CertPEM(), "server.crt": pair.CertPEM, "server.key": pair.KeyPEM} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			r.t.Fatal(err)
 		}

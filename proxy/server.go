@@ -231,7 +231,8 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// stopAccepting closes the listeners and waits for admissions under way.
+// stopAccepting closes the listeners. Admissions under way hold a place, so they
+// are waited for with the sessions.
 func (s *Server) stopAccepting() {
 	s.mu.Lock()
 	listeners := s.listeners

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/sallyport/sallyport/acl"
@@ -20,7 +21,7 @@ const (
 	outputHighWater  = 256 << 10
 )
 
-// farewell is how long owed replies may take to leave once a session is over.
+// farewell is how long owed replies may take to leave once the proxy ended a session.
 const farewell = time.Second
 
 // port is the connection below a session: *loop.Conn, or a test's.
@@ -56,7 +57,6 @@ type session struct {
 	libVer    []byte
 	pipe      *backend.Pipeline
 	method    audit.Method
-	lastCall  string
 	commands  uint64
 	refused   uint64
 	bytesIn   uint64
@@ -70,14 +70,17 @@ type session struct {
 	trial     *trial // an attempt to log in that is not answered yet
 	lease     *lease // nil: what was proved does not end by itself
 
-	kept      int64    // what account last counted
-	held      [][]byte // a call that waits until every owed reply has arrived
-	waiting   bool     // a call's answer is being made elsewhere; not fed
-	paused    bool     // the socket is not read
-	eof       bool     // the client has said all it will say
-	finishing bool     // nothing new is read; closes when owed replies have left
-	ended     bool     // the connection is closing, nothing more goes out
-	full      bool     // more output waits than a client that is read may have
+	kept      int64            // what account last counted
+	held      [][]byte         // a call that waits until every owed reply has arrived
+	waiting   bool             // a call's answer is being made elsewhere; not fed
+	paused    bool             // the socket is not read
+	eof       bool             // the client has said all it will say
+	finishing bool             // nothing new is read; closes when owed replies have left
+	ended     bool             // the connection is closing, nothing more is appended
+	cut       bool             // what it is still owed was dropped
+	full      bool             // more output waits than a client that is read may have
+	stuck     bool             // the node takes calls slower than they come; eased follows
+	decision  metrics.Decision // on the call being served, if it is served
 	reason    audit.CloseReason
 
 	prev, next *session // the worker's list
@@ -117,7 +120,7 @@ func (s *session) feed(p []byte) {
 		s.active = s.w.now()
 	}
 	s.at = s.w.now().UnixNano()
-	s.full = s.port.Unsent() >= outputHighWater
+	s.gauge()
 	s.reader.Feed(p)
 	s.drive()
 	s.reader.Release()
@@ -165,8 +168,19 @@ func (s *session) fed() bool {
 }
 
 // roomy reports whether the session is within its window.
-func (s *session) roomy() bool {
-	return s.slots.len() < maxInFlight && s.slots.owed < maxInFlightBytes && !s.full
+func (s *session) roomy() bool { return s.inWindow() && !s.full && !s.stuck }
+
+func (s *session) inWindow() bool {
+	return s.slots.len() < maxInFlight && s.slots.owed < maxInFlightBytes
+}
+
+// gauge looks at both ends. Calls that the node does not take would pile up in
+// front of it, where closing a client frees nothing: they stay with their senders.
+func (s *session) gauge() {
+	s.full = s.port.Unsent() >= outputHighWater
+	if s.stuck = s.pipe != nil && s.pipe.Congested(); s.stuck {
+		s.w.congested = true
+	}
 }
 
 // backpressure stops reading a client that has to wait, and sees to it that it
@@ -186,7 +200,7 @@ func (s *session) backpressure() {
 // after this turn's flush, which may well take all of it. Where the kernel has
 // already taken less than it was given, Drained will come instead.
 func (s *session) retry() {
-	if !s.waiting && s.held == nil && s.slots.len() < maxInFlight && s.slots.owed < maxInFlightBytes && !s.port.Blocked() {
+	if !s.waiting && s.held == nil && s.inWindow() && !s.stuck && !s.port.Blocked() {
 		s.port.Again()
 	}
 }
@@ -196,7 +210,7 @@ func (s *session) resume() {
 	if s.finishing || s.ended {
 		return
 	}
-	s.full = s.port.Unsent() >= outputHighWater
+	s.gauge()
 	if !s.fed() {
 		if s.paused {
 			s.retry()
@@ -228,6 +242,10 @@ func (s *session) serve(args [][]byte) {
 		s.refuse(faultReason(fault), args, acl.Decision{})
 		return
 	}
+	if turning(call.Spec) && s.holdBack(args) {
+		return
+	}
+	s.decision = metrics.Allowed
 	if s.user != nil {
 		d := s.w.policy.Decide(s.user, call)
 		if !d.Allowed {
@@ -257,12 +275,14 @@ func (s *session) forward(args [][]byte) {
 	if s.pipe == nil || s.pipe.Gone() {
 		s.pipe = s.w.pipeline(s.facts.backend, backend.Key{DB: s.db, Proto: s.proto})
 	}
-	tag := s.slots.push(s.pipe, wireSize(args), s.at)
-	if f := s.pipe.Send(s, tag, s.at, args); f != 0 {
-		s.Fail(tag, f)
+	s.w.count.Command(uint8(command.Shared), s.decision, 1)
+	// The slot is taken after the call: one that was not taken over must not lie
+	// in a run with those before it, which are owed replies.
+	if f := s.pipe.Send(s, s.slots.next, s.at, args); f != 0 {
+		s.emit(failureText(f))
 		return
 	}
-	s.w.count.Command(uint8(command.Shared), metrics.Allowed, 1)
+	s.slots.push(s.pipe, wireSize(args), s.at)
 }
 
 // wireSize is about what a call holds of the window.
@@ -399,10 +419,15 @@ func (s *session) end(reason audit.CloseReason) {
 	if s.ended {
 		return
 	}
-	s.depart(reason, farewell)
+	within := farewell
+	if reason == audit.CloseClient || reason == audit.CloseDrain {
+		within = 0 // what it asked for is its own: it may read at its pace
+	}
+	s.depart(reason, within)
 }
 
-// depart closes the connection, giving what has been appended some time to leave.
+// depart closes the connection, giving what has been appended some time to leave;
+// 0: as long as the client goes on reading.
 func (s *session) depart(reason audit.CloseReason, within time.Duration) {
 	s.ended, s.reason = true, reason
 	s.stopTimers()
@@ -422,6 +447,7 @@ func (s *session) stopTimers() {
 // replies may still leave for a moment.
 func (s *session) expire(reason audit.CloseReason) {
 	if s.ended {
+		s.w.arm(&s.idleTimer, farewell, s.port.Close) // it may still be reading at its pace
 		return
 	}
 	if s.trial != nil {
@@ -439,14 +465,26 @@ func (s *session) expire(reason audit.CloseReason) {
 		s.idleTimer.Stop()
 		s.w.arm(&s.idleTimer, farewell, func() {
 			if !s.ended {
-				s.depart(reason, 0) // what has come until now has had its time
+				s.depart(reason, time.Millisecond) // what has come until now has had its time
 			}
 		})
 	}
 }
 
-// holdBack keeps a call until every reply owed before it has arrived, because
-// it changes how later ones are made.
+// turning reports a call that changes how later ones are made.
+func turning(spec *command.Spec) bool {
+	if spec.Class != command.Local {
+		return false
+	}
+	switch spec.Name {
+	case "hello", "select", "reset":
+		return true
+	}
+	return false
+}
+
+// holdBack keeps a turning call, not yet judged, until every reply owed before
+// it has arrived.
 func (s *session) holdBack(args [][]byte) bool {
 	if s.slots.len() == 0 {
 		return false
@@ -454,7 +492,7 @@ func (s *session) holdBack(args [][]byte) bool {
 	s.commands--
 	s.held = make([][]byte, len(args))
 	for i, a := range args {
-		s.held[i] = append([]byte(nil), a...)
+		s.held[i] = bytes.Clone(a) // an empty argument stays one, it is not an absent one
 	}
 	return true
 }

@@ -51,7 +51,7 @@ func (l *nodeLink) Close()            {}
 // stage is sessions and pipelines in virtual time: nothing happens but what the
 // test makes happen.
 type stage struct {
-	t        *testing.T
+	t        testing.TB
 	w        *worker
 	now      time.Time
 	sessions []*actor
@@ -75,7 +75,7 @@ type actor struct {
 	next int
 }
 
-func newStage(t *testing.T, clients, nodes int) *stage {
+func newStage(t testing.TB, clients, nodes int) *stage {
 	t.Helper()
 	recorder, err := audit.New(audit.Options{})
 	if err != nil {

@@ -1,6 +1,10 @@
 package proxy
 
-import "github.com/sallyport/sallyport/proxy/backend"
+import (
+	"bytes"
+
+	"github.com/sallyport/sallyport/proxy/backend"
+)
 
 // slots keeps a session's replies in the order of its calls. Each call takes a
 // slot and gets a tag, its running number within the session, which never
@@ -15,14 +19,14 @@ type slots struct {
 	tag   uint64
 	next  uint64 // tag of the next call
 	held  int    // bytes of replies waiting behind the head
-	owed  int    // bytes of requests whose run is not over
+	owed  int    // bytes of requests, and of answers made here, whose run is not over
 }
 
 // run is one or more consecutive calls.
 type run struct {
 	via  *backend.Pipeline // nil: answered here
 	at   int64             // when they were made: the turn's clock, Unix ns
-	size int               // bytes of the requests
+	size int               // bytes of the requests, or of the answer made here
 	n    int32             // calls
 	got  int32             // of these, calls whose reply is whole
 	part bool              // a piece of the reply after those is here, or already out
@@ -34,28 +38,29 @@ func (q *slots) len() int { return int(q.next - q.tag) }
 
 func (q *slots) at(i uint) *run { return &q.ring[(q.first+i)&uint(len(q.ring)-1)] }
 
-// push takes the next slot for a call of size bytes sent over a pipeline at a
-// time, and gives its tag.
-func (q *slots) push(via *backend.Pipeline, size int, at int64) uint64 {
-	tag := q.next
+// push takes the next slot for a call of size bytes, sent over a pipeline at a
+// time with the tag next.
+func (q *slots) push(via *backend.Pipeline, size int, at int64) {
 	q.next++
 	q.owed += size
 	if q.n > 0 {
 		if last := q.at(q.n - 1); last.via == via && last.at == at {
 			last.n++
 			last.size += size
-			return tag
+			return
 		}
 	}
 	q.add(run{via: via, at: at, size: size, n: 1})
-	return tag
 }
 
-// literal takes the next slot for a call whose whole reply is known.
+// literal takes the next slot for a call whose whole reply is known. The reply
+// counts as owed, so that a client can't have any number of answers made here
+// pile up behind one that is slow to come.
 func (q *slots) literal(reply []byte) {
 	q.next++
 	q.held += len(reply)
-	q.add(run{n: 1, got: 1, buf: append([]byte(nil), reply...)})
+	q.owed += len(reply)
+	q.add(run{size: len(reply), n: 1, got: 1, buf: bytes.Clone(reply)})
 }
 
 func (q *slots) add(r run) {

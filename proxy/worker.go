@@ -34,6 +34,7 @@ type worker struct {
 	loginLimits  resp.Limits // before login
 	readerLimits resp.Limits // after it
 	draining     bool
+	congested    bool      // some session waits until a backend has caught up
 	relieved     time.Time // the turn that last closed holders of memory
 	soonest      time.Time // when something may end that a session stands on; zero: nothing will
 }
@@ -59,6 +60,7 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 	for name, b := range srv.backends {
 		pool := b.Pool(l)
 		pool.Stats.Latency = w.backendLatency
+		pool.Eased = w.eased
 		w.pools[name] = pool
 	}
 	return w
@@ -178,6 +180,19 @@ func (w *worker) drain() {
 		next := s.next
 		s.finish(audit.CloseDrain)
 		s = next
+	}
+}
+
+// eased lets sessions go on that waited until a backend has caught up.
+func (w *worker) eased() {
+	if !w.congested {
+		return
+	}
+	w.congested = false
+	for s := w.sessions; s != nil; s = s.next {
+		if s.paused {
+			s.resume()
+		}
 	}
 }
 

@@ -101,6 +101,9 @@ type Key struct {
 // Pool is a Backend's share of one loop. It belongs to that loop's goroutine.
 type Pool struct {
 	Stats Stats
+	// Eased is called on the loop when a Pipeline that was Congested is so no
+	// longer, and at other times too; nil: nobody is held up.
+	Eased func()
 
 	b      *Backend
 	l      *loop.Loop
@@ -116,7 +119,7 @@ type line struct {
 	key    Key
 	conn   *loop.Conn
 	retry  loop.Timer
-	failed int           // attempts in a row without a connection
+	failed int           // attempts in a row without a connection that lasted
 	since  time.Time     // when the connection was attached
 	asked  []func(error) // who wants to know how the attempt under way ends
 }
@@ -198,14 +201,16 @@ func (ln *line) connected(n *node, err error) {
 		return
 	}
 	if err == nil {
-		ln.conn, err = ln.pool.l.Adopt(n.transport, n.tls, ln, nil)
+		if ln.conn, err = ln.pool.l.Adopt(n.transport, n.tls, ln, nil); err != nil {
+			n.close()
+		}
 	}
 	if err != nil {
 		ln.unreachable(err)
 		return
 	}
 	ln.conn.Fragile(true)
-	ln.failed, ln.since = 0, ln.pool.l.Now()
+	ln.since = ln.pool.l.Now()
 	ln.pool.b.info.Store(&n.info)
 	ln.up(true)
 	ln.Attach(ln.conn)
@@ -297,8 +302,19 @@ func (ln *line) EOF(c *loop.Conn) {
 	c.Close()
 }
 
-// Drained implements loop.Handler.
-func (ln *line) Drained(*loop.Conn) {}
+// Drained implements loop.Handler: the node has caught up with its calls.
+func (ln *line) Drained(c *loop.Conn) {
+	if c == ln.conn {
+		ln.CaughtUp()
+		ln.pool.eased()
+	}
+}
+
+func (p *Pool) eased() {
+	if p.Eased != nil {
+		p.Eased()
+	}
+}
 
 // Closed implements loop.Handler.
 func (ln *line) Closed(c *loop.Conn, cause error) {
@@ -319,17 +335,24 @@ func (ln *line) lose(cause error) {
 	ln.up(false)
 	lived := ln.pool.l.Now().Sub(ln.since)
 	ln.drop(backoff)
+	ln.pool.eased() // nothing waits for this connection any more
 	ln.conn = nil
 	if ln.pool.closed {
 		ln.state = closed
 		return
 	}
 	ln.pool.b.complain(cause)
-	delay := time.Duration(0)
-	if lived < time.Second {
-		// A node that takes logins and drops them is not to be dialled in a spin.
-		ln.failed++
-		delay = retryDelay(ln.failed)
+	ln.pool.l.Arm(&ln.retry, ln.pauseAfter(lived), ln.dialAgain)
+}
+
+// pauseAfter is how long to wait after a connection that lived so long: not at
+// all after one that lasted. A node that takes logins and drops them is as good
+// as one that can't be reached, and not to be dialled in a spin.
+func (ln *line) pauseAfter(lived time.Duration) time.Duration {
+	if lived >= time.Second {
+		ln.failed = 0
+		return 0
 	}
-	ln.pool.l.Arm(&ln.retry, delay, ln.dialAgain)
+	ln.failed++
+	return retryDelay(ln.failed)
 }

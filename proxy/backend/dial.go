@@ -31,7 +31,8 @@ func (n *node) conn() net.Conn {
 }
 
 // RefusedError is a node's own error reply during the login. Its text is
-// Redis's and holds no credential.
+// Redis's, without what the node may have repeated of our question: it holds no
+// credential.
 type RefusedError struct{ Step, Reply string }
 
 func (e *RefusedError) Error() string { return e.Step + " refused: " + e.Reply }
@@ -73,7 +74,6 @@ func (b *Backend) connect(k Key) (*node, error) {
 // introduce says HELLO (AUTH where the node is too old for it), names the
 // connection and selects the database.
 func (as *login) introduce(n *node, k Key) error {
-	d := dialogue{conn: n.conn()}
 	password := ""
 	if as.password != nil {
 		var err error
@@ -81,6 +81,7 @@ func (as *login) introduce(n *node, k Key) error {
 			return err
 		}
 	}
+	d := dialogue{conn: n.conn(), secret: password}
 	user := as.user
 	if user == "" {
 		user = "default"
@@ -125,7 +126,10 @@ func (as *login) introduceBefore6(d *dialogue, password string) error {
 }
 
 // dialogue asks one question at a time on a connection that nobody else uses.
-type dialogue struct{ conn net.Conn }
+type dialogue struct {
+	conn   net.Conn
+	secret string // what some questions hold and no error may
+}
 
 // said is a login reply, raw.
 type said []byte
@@ -159,16 +163,29 @@ func (d *dialogue) ask(step string, args ...string) (said, error) {
 		switch {
 		case ferr != nil:
 			return nil, fmt.Errorf("%s: %w", step, ferr)
+		case done && framer.Kind() == '>':
+			return nil, fmt.Errorf("%s: %w", step, errPush)
 		case done && at != len(buf):
 			return nil, fmt.Errorf("%s: %w", step, errSurplusReply)
 		case done && framer.Kind() == '-':
-			return nil, &RefusedError{Step: step, Reply: printable(buf[1 : at-2])}
+			return nil, &RefusedError{Step: step, Reply: d.redact(buf[1 : at-2])}
 		case done:
 			return said(buf), nil
 		case err != nil:
 			return nil, fmt.Errorf("%s: %w", step, err)
 		}
 	}
+}
+
+// redact gives a node's error without what it repeats of the question. A Redis
+// that does not know a command (an old one HELLO, a renamed one AUTH) shows its
+// arguments, the password among them, cut to their first bytes.
+func (d *dialogue) redact(b []byte) string {
+	text, _, _ := strings.Cut(string(b), ", with args beginning with")
+	if d.secret != "" {
+		text = strings.ReplaceAll(text, d.secret, "***")
+	}
+	return printable([]byte(text))
 }
 
 // field finds the bulk string that follows a key in HELLO's flat or map reply.

@@ -86,6 +86,7 @@ type Pipeline struct {
 	served    Waiter // whose Reply is running; still set in drop if that panicked
 	servedTag uint64
 	early     []byte // calls accepted while dialling
+	congested bool   // see Congested
 	clock     func() time.Time
 	stats     *Stats
 }
@@ -133,6 +134,25 @@ func (p *Pipeline) Send(w Waiter, tag uint64, at int64, args [][]byte) Failure {
 	return 0
 }
 
+// maxUnsent is how many bytes of calls may wait for the kernel before those who
+// send are held up. It is more than a connection sends in one turn, so that above
+// it the connection is always blocked and its Drained follows.
+const maxUnsent = 4 << 20
+
+// Congested reports that the node takes calls slower than they come: whoever has
+// more should keep them. Send takes them all the same. Once it is so it stays so
+// for everybody until the node has caught up, or those who were held up would
+// starve behind others who keep it busy. Pool.Eased tells when.
+func (p *Pipeline) Congested() bool {
+	if p.state == ready && p.link.Appended()-p.link.Attempted() > maxUnsent {
+		p.congested = true
+	}
+	return p.congested
+}
+
+// CaughtUp says that all calls have been handed to the kernel.
+func (p *Pipeline) CaughtUp() { p.congested = false }
+
 // Outstanding is the number of replies still owed.
 func (p *Pipeline) Outstanding() int { return p.fifo.len() }
 
@@ -158,11 +178,15 @@ func (p *Pipeline) Attach(l Link) {
 func (p *Pipeline) Receive(b []byte) error {
 	p.stats.BytesIn += uint64(len(b))
 	now := p.clock().UnixNano()
+	attempted := p.link.Attempted()
 	for len(b) > 0 {
 		if p.fifo.len() == 0 {
 			return p.surplus(b)
 		}
 		head := p.fifo.head()
+		if head.start >= attempted {
+			return p.surplus(b) // no byte of the call has left: this answers another one
+		}
 		w, tag := head.w, head.tag
 		n, end, tail, err := p.measure(b, head.n)
 		if n > 0 {
@@ -234,7 +258,7 @@ func (p *Pipeline) drop(next state) {
 		attempted = p.link.Attempted()
 	}
 	connected := p.state == ready
-	p.state, p.link, p.early = next, nil, nil
+	p.state, p.link, p.early, p.congested = next, nil, nil, false
 	if broken := p.served; broken != nil {
 		p.served = nil
 		broken.Fail(p.servedTag, Broken)

@@ -86,6 +86,7 @@ func TestRepliesReachTheirWaitersInOrder(t *testing.T) {
 	if got, want := string(w.out), "*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\nb\r\n*2\r\n$3\r\nGET\r\n$1\r\nc\r\n"; got != want {
 		t.Fatalf("sent %q, want %q", got, want)
 	}
+	w.flush()
 	for _, piece := range []string{"$1\r", "\nx\r\n:5\r\n*2\r\n$1\r\n", "y\r\n:1\r\n"} {
 		if err := p.Receive([]byte(piece)); err != nil {
 			t.Fatal(err)
@@ -124,6 +125,29 @@ func TestAStreamThatCannotBeTrustedIsDead(t *testing.T) {
 				t.Fatal("the stream was believed")
 			}
 		})
+	}
+}
+
+// A stray reply that comes in the turn in which a call is made, but before the
+// turn's end wrote it, would be taken for that call's.
+func TestAReplyBeforeItsCallHasLeftIsASurplusOne(t *testing.T) {
+	for _, sent := range []int{0, 1} {
+		p, w, _ := newPipeline(2)
+		a, b := newClient(), newClient()
+		for i := range sent {
+			p.Send(a, uint64(i), 1e9, args("GET", "a"))
+		}
+		w.flush()
+		p.Send(b, 0, 2e9, args("GET", "b"))
+		if err := p.Receive([]byte(strings.Repeat("$1\r\nx\r\n", sent+1))); err != errSurplusReply {
+			t.Errorf("after %d calls sent: %v", sent, err)
+		}
+		if a.replies[0] != strings.Repeat("$1\r\nx\r\n", sent) || len(b.replies) != 0 {
+			t.Errorf("after %d calls sent: a got %v, b %v", sent, a.replies, b.replies)
+		}
+		if p.Drop(); b.failed[0] != Unavailable {
+			t.Errorf("b's call failed with %v", b.failed[0])
+		}
 	}
 }
 
@@ -171,6 +195,7 @@ func TestCallsQueueBoundedWhileDialling(t *testing.T) {
 	if bytes.Count(w.out, []byte("*3\r\n")) != 20-refused {
 		t.Fatal("what queued was not sent")
 	}
+	w.flush()
 	if err := p.Receive([]byte("+OK\r\n")); err != nil || cl.replies[0] != "+OK\r\n" {
 		t.Fatal("the first in the queue did not get the first reply")
 	}
@@ -194,7 +219,7 @@ func TestNoInterleavingShiftsAReply(t *testing.T) {
 		p, w, _ := newPipeline(2 + r.IntN(2))
 		clients := []*client{newClient(), newClient(), newClient()}
 		want := map[int]map[uint64]string{0: {}, 1: {}, 2: {}}
-		var stream []byte
+		var stream, unasked []byte // what the node says; what it will once it has the calls
 		next := [3]uint64{}
 		now := int64(1e9)
 		owed := 0
@@ -209,11 +234,12 @@ func TestNoInterleavingShiftsAReply(t *testing.T) {
 				}
 				if p.Send(clients[who], tag, now, args("GET", "k")) == 0 {
 					want[who][tag] = reply
-					stream = append(stream, reply...)
+					unasked = append(unasked, reply...)
 					owed++
 				}
 				if r.IntN(2) == 0 {
 					w.flush()
+					stream, unasked = append(stream, unasked...), nil
 					now++ // a turn ends with its flush
 				}
 				continue
@@ -225,7 +251,8 @@ func TestNoInterleavingShiftsAReply(t *testing.T) {
 			stream = stream[n:]
 		}
 		if r.IntN(2) == 0 {
-			if err := p.Receive(stream); err != nil {
+			w.flush()
+			if err := p.Receive(append(stream, unasked...)); err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 			if p.Outstanding() != 0 {

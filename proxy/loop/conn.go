@@ -35,6 +35,7 @@ type Conn struct {
 	blocked                                    bool // the kernel takes no more: wait for writability
 	sealedBye                                  bool // close_notify is encrypted
 	linger                                     bool // end with lingering
+	patient                                    bool // flushing: as long as the peer goes on reading
 	detached                                   bool // hung up and taken out of the poller, which would report it for ever
 
 	touched  uint32 // the last turn that read it or appended to it
@@ -56,7 +57,7 @@ type Conn struct {
 
 	werr  error // a write failed: what can still be read is, then it closes
 	cause error
-	timer Timer // open: write progress; flushing: the limit given; lingering: its end
+	timer Timer // open: write progress; flushing: that or the limit given; lingering: its end
 }
 
 // Adopt makes the loop the owner of t's connection and of tc, a tls.Conn over t
@@ -232,9 +233,10 @@ func (c *Conn) Close() {
 	}
 }
 
-// CloseAfterFlush sends what was appended for at most d, then close_notify, and
+// CloseAfterFlush sends what was appended for at most d, or with a d of 0 for as long as
+// the peer goes on taking it (Options.WriteTimeout), then close_notify, and
 // ends our sending half. No Handler method but Closed is called any more; that one with nil when all
-// was sent or d is over. The socket then lingers without the handler, discarding at most 256 KiB of input
+// was sent or the time is over. The socket then lingers without the handler, discarding at most 256 KiB of input
 // for at most 1 s: closing it with unread input would reset the connection and
 // destroy the last reply on its way.
 func (c *Conn) CloseAfterFlush(d time.Duration) {
@@ -246,6 +248,13 @@ func (c *Conn) CloseAfterFlush(d time.Duration) {
 		return
 	}
 	c.state = flushing
-	c.loop.Arm(&c.timer, d, c.expiry())
+	c.patient = d == 0
+	if c.patient {
+		d = c.loop.group.opts.WriteTimeout
+	}
+	c.timer.Stop()
+	if d > 0 {
+		c.loop.Arm(&c.timer, d, c.expiry())
+	}
 	c.markDirty()
 }

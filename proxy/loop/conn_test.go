@@ -184,7 +184,7 @@ func TestWriteTimeout(t *testing.T) {
 	if err := receive(t, closed, "Closed"); err != ErrWriteTimeout {
 		t.Fatalf("closed with %v", err)
 	}
-	eventually(t, l, "memory given back", func() bool { return l.held == 0 && l.BufferBytes() <= freeLimit })
+	eventually(t, l, "memory given back", func() bool { return l.held == 0 && l.BufferBytes() == 0 })
 }
 
 // The limit is on standing still, not on being slow.

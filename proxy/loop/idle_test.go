@@ -179,3 +179,21 @@ func clientFor(t *testing.T, cert, key string) *tls.Config {
 	return &tls.Config{RootCAs: pool, ServerName: "loop.test", MinVersion: tls.VersionTLS13,
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private, Leaf: leaf}}}
 }
+
+// What waits for reuse belongs to nobody: a limit on what clients hold that
+// counted it could not be met again by closing clients.
+func TestBuffersForReuseCountForNobody(t *testing.T) {
+	l := startGroup(t, Options{}).Pick()
+	on(t, l, func() {
+		for range 2 * freeLimit / maxBuffer {
+			l.Buffers().Put(make([]byte, 0, maxBuffer))
+		}
+		if l.buffers.bytes != freeLimit {
+			t.Errorf("%d bytes are kept for reuse, not %d", l.buffers.bytes, freeLimit)
+		}
+	})
+	on(t, l, func() {}) // the turn after
+	if n := l.BufferBytes(); n != 0 {
+		t.Errorf("%d bytes count as held", n)
+	}
+}

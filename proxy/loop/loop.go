@@ -136,8 +136,9 @@ func (l *Loop) Buffers() *Buffers { return &l.buffers }
 // Conns is how many adopted connections have not been Closed. Safe from any goroutine.
 func (l *Loop) Conns() int { return int(l.conns.Load()) }
 
-// BufferBytes is the memory in unsent output, kept input and the free list, as
-// of the last turn. Safe from any goroutine.
+// BufferBytes is the memory in unsent output and kept input, as of the last turn.
+// The free list is not in it: it is bounded, nobody holds it, and closing
+// connections does not shrink it. Safe from any goroutine.
 func (l *Loop) BufferBytes() int64 { return l.bufferBytes.Load() }
 
 // Busy is the share, 0 to 1, of the last 100 ms or so not spent waiting. Safe
@@ -222,8 +223,8 @@ func (l *Loop) edge() {
 			break
 		}
 	}
-	if b := l.held + l.buffers.bytes; b != l.bufferBytes.Load() {
-		l.bufferBytes.Store(b)
+	if l.held != l.bufferBytes.Load() {
+		l.bufferBytes.Store(l.held)
 	}
 }
 

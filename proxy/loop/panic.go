@@ -21,7 +21,7 @@ func (l *Loop) recovered() {
 	if v == nil {
 		return
 	}
-	l.log.Error("panic on an event loop", zap.Int("loop", l.id), zap.String("panic", describe(v)),
+	l.log.Error("panic on an event loop", zap.Int("loop", l.id), zap.String("panic", PanicText(v)),
 		zap.ByteString("stack", debug.Stack()))
 	at := l.current
 	l.current, l.sealing = nil, nil
@@ -51,9 +51,9 @@ func (l *Loop) abort(c *Conn) {
 	c.end(ErrPanic)
 }
 
-// describe says what kind of panic it was. The value itself may hold a client's
-// data; the runtime's own errors hold types and numbers only.
-func describe(v any) string {
+// PanicText says for a log what kind of panic it was. The value itself may hold a
+// client's data; the runtime's own errors hold types and numbers only.
+func PanicText(v any) string {
 	if err, ok := v.(runtime.Error); ok {
 		return err.Error()
 	}

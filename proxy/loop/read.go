@@ -1,8 +1,8 @@
 package loop
 
 import (
+	"errors"
 	"io"
-	"net"
 	"syscall"
 )
 
@@ -166,13 +166,9 @@ func (l *Loop) decryptAll(c *Conn) (n int, err error) {
 	return n, nil
 }
 
-func isEmpty(err error) bool {
-	if err == errEmpty {
-		return true
-	}
-	ne, ok := err.(net.Error)
-	return ok && ne.Temporary()
-}
+// isEmpty reports whether crypto/tls only passes on that the transport has
+// nothing more.
+func isEmpty(err error) bool { return err == errEmpty || errors.Is(err, errEmpty) }
 
 // inputEnded tells the handler that the peer sends no more.
 func (l *Loop) inputEnded(c *Conn) {

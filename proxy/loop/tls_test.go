@@ -25,7 +25,6 @@ type bench struct {
 	l   *Loop
 	c   *Conn
 	got []byte
-	err error
 }
 
 func newBench(t *testing.T, tr *Transport, tc *tls.Conn) *bench {

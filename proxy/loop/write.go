@@ -102,7 +102,7 @@ func (l *Loop) send(c *Conn) {
 	}
 	c.blocked = true
 	c.enqueue(l)
-	if d := l.group.opts.WriteTimeout; d > 0 && c.state == open && (sent > 0 || !was) {
+	if d := l.group.opts.WriteTimeout; d > 0 && (c.state == open || c.patient) && (sent > 0 || !was) {
 		l.Arm(&c.timer, d, c.expiry())
 	}
 }

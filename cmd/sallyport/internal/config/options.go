@@ -54,7 +54,6 @@ func (c *Config) Options(run Running) proxy.Options {
 			Mode:      l.mode,
 			TLS:       l.server,
 			Backend:   l.backend,
-			Anonymous: l.anonymous,
 			Proxy:     l.proxy,
 			ProxyUnix: l.proxyUnix,
 		})
