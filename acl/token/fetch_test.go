@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"net/http"
@@ -159,6 +160,40 @@ func TestKeysFromFiles(t *testing.T) {
 	}
 	if info, err := ReadKeyFile(path); err != nil || info.Usable != 1 {
 		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+// Who takes a key out of a file and reloads expects it to be out at once.
+func TestAReloadReadsFilesAgain(t *testing.T) {
+	path := writeFile(t, "jwks.json", jwks(t, keyOf(t, "p256", "p256", "")))
+	load := func(old *Verifier) (*Verifier, error) {
+		v, err := New([]Issuer{entra(func(i *Issuer) { i.Keys = Keys{File: path} })}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Inherit(old)
+		return v, v.Load(t.Context())
+	}
+	first, err := load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, jwks(t, keyOf(t, "p256b", "p256b", "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second, err := load(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Verify(good(t, nil), noon); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("the key that was taken out: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	third, err := load(second)
+	if err == nil || third.Status()[0].Keys != 1 {
+		t.Errorf("a damaged file: %v, %+v", err, third.Status())
 	}
 }
 
