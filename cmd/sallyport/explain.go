@@ -136,7 +136,7 @@ func explain(cfg *config.Config, from, user string, words []string) (*explanatio
 		v.fault(err, &call)
 		return v, nil
 	}
-	v.judge(cfg.Policy, u, &call)
+	v.judge(cfg, u, &call)
 	return v, nil
 }
 
@@ -191,8 +191,8 @@ func (v *explanation) fault(err error, call *command.Call) {
 	}
 }
 
-func (v *explanation) judge(p *acl.Policy, u *acl.User, call *command.Call) {
-	e := p.Explain(u, call)
+func (v *explanation) judge(cfg *config.Config, u *acl.User, call *command.Call) {
+	e := cfg.Policy.Explain(u, call)
 	v.Command = call.Spec.Name
 	v.Reported, v.Lifted, v.Rule = e.Reported, e.Lifted, rule(e.Rule)
 	v.Guard = rule(e.Guard.Category)
@@ -223,7 +223,7 @@ func (v *explanation) judge(p *acl.Policy, u *acl.User, call *command.Call) {
 		}
 	case e.Allowed:
 		v.Decision, v.Local = allowed, call.Class == command.Local
-	case proxy.Probed(u, call, e.Decision):
+	case !cfg.RefusesProbes() && proxy.Probed(u, call, e.Decision):
 		v.Decision = answered
 	default:
 		v.Decision = refused
@@ -253,6 +253,8 @@ func detail(e acl.Explanation, call *command.Call) string {
 		return "the command reaches keys it does not name, so it needs ~*"
 	case acl.ScriptConfined:
 		return "a script reaches every key, so it needs ~* &* +@all"
+	case acl.TTLRequired:
+		return "the key would be left without an expiry, or with a later one than its pattern allows"
 	case acl.CommandRefused:
 		return "the proxy never forwards this command"
 	}

@@ -112,6 +112,9 @@ func (c *Config) aclFile(run Running) *proxy.ACLFile {
 	}
 }
 
+// RefusesProbes says whether policy.probes is refuse.
+func (c *Config) RefusesProbes() bool { return c.rules.refuseProbes }
+
 // AuditSinks gives the sinks of events; nothing is opened yet.
 func (c *Config) AuditSinks() []audit.Sink {
 	var out []audit.Sink
