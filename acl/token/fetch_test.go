@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -79,15 +80,19 @@ func TestWhatAServerMayNotAnswer(t *testing.T) {
 	})
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(allKeys(t)) }))
 	t.Cleanup(plain.Close)
+	redirects := 0
 	for name, c := range map[string]struct {
 		handler http.HandlerFunc
 		want    string
 	}{
-		"an_error":           {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, "answers 403"},
-		"nothing":            {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }, "answers 204"},
-		"another_host":       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusFound) }, "another host"},
-		"plain_HTTP":         {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, plain.URL, http.StatusFound) }, "another host"},
-		"redirects_for_ever": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", http.StatusFound) }, "too many"},
+		"an_error":     {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, "answers 403"},
+		"nothing":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }, "answers 204"},
+		"another_host": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusFound) }, "another host"},
+		"plain_HTTP":   {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, plain.URL, http.StatusFound) }, "another host"},
+		"redirects_for_ever": {func(w http.ResponseWriter, r *http.Request) {
+			redirects++
+			http.Redirect(w, r, "/again", http.StatusFound)
+		}, "too many"},
 		"more_than_a_mebibyte": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write(make([]byte, maxKeyBytes+1))
 		}, "1024 KiB"},
@@ -104,6 +109,9 @@ func TestWhatAServerMayNotAnswer(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
+	}
+	if redirects != maxRedirects+1 {
+		t.Errorf("asked %d times", redirects)
 	}
 }
 
@@ -144,16 +152,21 @@ func TestKeysFromFiles(t *testing.T) {
 	if _, err := v.Verify(good(t, nil), time.Now()); err == nil || strings.Contains(err.Error(), "keys") {
 		t.Errorf("only its time should be wrong: %v", err)
 	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, path := range map[string]string{
 		"missing":            filepath.Join(t.TempDir(), "none"),
 		"a_folder":           t.TempDir(),
 		"a_device":           "/dev/zero",
+		"a_pipe":             pipe,
 		"no_keys":            writeFile(t, "x", []byte("hello")),
 		"more_than_a_MiB":    writeFile(t, "y", make([]byte, maxKeyBytes+1)),
 		"a_link_to_no_where": func() string { p := filepath.Join(t.TempDir(), "l"); _ = os.Symlink("nowhere", p); return p }(),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if info, err := ReadKeyFile(path); err == nil || info.Usable != 0 {
+			if info, err := ReadKeyFile(path); err == nil || info.Usable != 0 || path == pipe && !strings.Contains(err.Error(), "regular") {
 				t.Errorf("%+v, %v", info, err)
 			}
 		})
