@@ -197,6 +197,15 @@ func TestExpiry_commands_it_cannot_judge_are_listed(t *testing.T) {
 		}
 		t.Errorf("%s is not what the table says: look at what is new, then run with UPDATE_GOLDEN=1\n%s", golden, got)
 	}
+	documented, err := os.ReadFile("../DIFFERENCES.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range UnknownLifetime(command.Newest()) {
+		if word := "`" + strings.ToUpper(strings.ReplaceAll(name, "|", " ")) + "`"; !strings.Contains(string(documented), word) {
+			t.Errorf("DIFFERENCES.md does not name %s", word)
+		}
+	}
 	for _, name := range lasting {
 		if spec := command.Newest().ByName(name); spec == nil || lifetimes[name] != nil {
 			t.Errorf("%s is no command, or on two lists", name)
