@@ -167,7 +167,6 @@ func (c *Config) NeedsRestart(next *Config) []string {
 	differ("shutdown", c.shutdown != next.shutdown)
 	differ("policy.commands", c.Table.Label() != next.Table.Label())
 	differ("policy.token_switch", c.rules.tokenSwitch != next.rules.tokenSwitch)
-	differ("policy: aclfile", c.rules.aclFile.path != next.rules.aclFile.path)
 	differ("limits.auth_failures", (c.throttle == nil) != (next.throttle == nil) || c.throttle != nil && *c.throttle != *next.throttle)
 	// A share of the memory is compared as it is written: what it comes to may
 	// change under a running process, and is no change of the file.
