@@ -38,7 +38,7 @@ const (
 // form. what says the fault and repeats nothing of it.
 func parseArgon(text string) (h argonHash, what string) {
 	parts := strings.Split(text, "$")
-	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" {
+	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || strings.ContainsAny(text, "\r\n") { // base64 would skip line ends
 		return h, "not an argon2id hash"
 	}
 	if parts[2] != "v=19" {

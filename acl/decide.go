@@ -33,19 +33,17 @@ func (p *Policy) Decide(u *User, call *command.Call) Decision {
 		p.judge(&t, u, s, call, a, modes)
 		reason, hard := t.refusal(modes)
 		if reason == None {
-			d := t.allowed(modes)
 			if a&attrExpiry != 0 {
-				p.judgeExpiry(&d, call)
+				return p.judgeExpiry(t.allowed(modes), call)
 			}
-			return d
+			return t.allowed(modes)
 		}
 		out.take(&t, reason, hard)
 	}
-	d := out.decision(p.guard, spec)
-	if d.Allowed && a&attrExpiry != 0 {
-		p.judgeExpiry(&d, call)
+	if d := out.decision(p.guard, spec); !d.Allowed || a&attrExpiry == 0 {
+		return d
 	}
-	return d
+	return p.judgeExpiry(out.decision(p.guard, spec), call)
 }
 
 // modesFor gives the modes that apply to a command: below the floor, none does.

@@ -133,8 +133,9 @@ func UnknownLifetime(table *command.Table) []string {
 	return names
 }
 
-// judgeExpiry holds an allowed call against expiry:.
-func (p *Policy) judgeExpiry(d *Decision, call *command.Call) {
+// judgeExpiry holds an allowed call against expiry: and gives the decision that
+// comes of it.
+func (p *Policy) judgeExpiry(d Decision, call *command.Call) Decision {
 	read := false
 	var life lifetime
 	for i := range p.expiry {
@@ -153,13 +154,13 @@ func (p *Policy) judgeExpiry(d *Decision, call *command.Call) {
 			continue
 		}
 		if !r.report {
-			*d = Decision{Reason: TTLRequired, Rule: r.rule, Arg: arg}
-			return
+			return Decision{Reason: TTLRequired, Rule: r.rule, Arg: arg}
 		}
 		if !d.Reported {
-			*d = Decision{Allowed: true, Reported: true, Lifted: d.Lifted, Reason: TTLRequired, Rule: r.rule, Arg: arg}
+			d = Decision{Allowed: true, Reported: true, Lifted: d.Lifted, Reason: TTLRequired, Rule: r.rule, Arg: arg}
 		}
 	}
+	return d
 }
 
 // expiryState says for explain what judgeExpiry looks at.

@@ -74,7 +74,8 @@ func startServer(t *testing.T) *realServer {
 }
 
 // ask sends the requests in one go and gives their answers in order: a status,
-// bulk string or integer as text, an error with its leading minus.
+// bulk string or integer as text, the elements of an array a line each, those of
+// one inside it in brackets, an error with its leading minus.
 func (s *realServer) ask(t *testing.T, requests [][]string) []string {
 	t.Helper()
 	if err := s.conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
@@ -116,6 +117,8 @@ func (s *realServer) answer() (string, error) {
 		return "", io.ErrUnexpectedEOF
 	case line[0] == '-':
 		return line, nil
+	case line[0] == '*' || line[0] == '%':
+		return s.elements(line)
 	case line[0] != '$':
 		return line[1:], nil
 	}
@@ -126,4 +129,21 @@ func (s *realServer) answer() (string, error) {
 	bulk := make([]byte, n+2)
 	_, err = io.ReadFull(s.r, bulk)
 	return string(bulk[:n]), err
+}
+
+func (s *realServer) elements(head string) (string, error) {
+	n, err := strconv.Atoi(head[1:])
+	if err != nil || n < 0 {
+		return "", err
+	}
+	list := make([]string, n)
+	for i := range list {
+		if list[i], err = s.answer(); err != nil {
+			return "", err
+		}
+		if strings.Contains(list[i], "\n") {
+			list[i] = "[" + strings.ReplaceAll(list[i], "\n", "|") + "]"
+		}
+	}
+	return strings.Join(list, "\n"), nil
 }

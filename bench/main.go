@@ -37,6 +37,7 @@ type options struct {
 	quick     bool
 	baseline  bool
 	gate      bool
+	timing    bool
 	results   string
 }
 
@@ -59,6 +60,7 @@ func main() {
 	flag.BoolVar(&o.quick, "quick", false, "a look in under two minutes, not a claim")
 	flag.BoolVar(&o.baseline, "baseline", false, "measure the peers only")
 	flag.BoolVar(&o.gate, "gate", false, "exit 3 when a promise is missed")
+	flag.BoolVar(&o.timing, "timing", false, "ask instead whether the time of a failing login tells why it failed")
 	flag.StringVar(&o.results, "results", "", "`folder` for the result files (default bench/results)")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -67,7 +69,11 @@ func main() {
 	}
 	// SIGPIPE too: a reader of our output that goes away would otherwise end us before anything is cleaned up.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
-	missed, err := bench(ctx, o.withDefaults())
+	run := bench
+	if o.timing {
+		run = timing
+	}
+	missed, err := run(ctx, o.withDefaults())
 	interrupted := ctx.Err() != nil
 	stop()
 	switch {

@@ -41,6 +41,8 @@ type Set struct {
 	reloads    *prometheus.CounterVec
 	reloadedAt prometheus.Gauge
 	notAfter   *prometheus.GaugeVec
+	listNext   *prometheus.GaugeVec
+	listThis   *prometheus.GaugeVec
 	up         *prometheus.GaugeVec
 	nodeConns  *prometheus.GaugeVec
 	pings      *prometheus.HistogramVec
@@ -48,6 +50,7 @@ type Set struct {
 
 	mu    sync.Mutex
 	files map[string]bool // label values notAfter has
+	lists map[string]bool // the same of revocation lists
 }
 
 // New builds the metrics and a registry of their own, with Go's and the
@@ -85,6 +88,8 @@ func New(o Options) (*Set, error) {
 		Help: "Unix time of the last configuration taken over, the one at start included.",
 	})
 	s.notAfter = gauge("certificate_not_after_seconds", "Unix time at which the certificate in a file expires.", "file")
+	s.listNext = gauge("crl_next_update_seconds", "Unix time at which the first revocation list in a file goes stale.", "file")
+	s.listThis = gauge("crl_this_update_seconds", "Unix time at which the oldest revocation list in a file was issued.", "file")
 	s.up = gauge("backend_up", "Whether a node answers: 1 or 0.", "backend", "node")
 	s.nodeConns = gauge("backend_connections", "Open connections to a node.", "backend", "node")
 	build := gauge("build_info", "What is running; always 1.", "version", "goversion", "fips")
@@ -95,7 +100,7 @@ func New(o Options) (*Set, error) {
 	for _, r := range []string{"ok", "failed"} {
 		s.reloads.WithLabelValues(r)
 	}
-	s.registry.MustRegister(s.collected, s.handshakes, s.failures, s.reloads, s.reloadedAt, s.notAfter,
+	s.registry.MustRegister(s.collected, s.handshakes, s.failures, s.reloads, s.reloadedAt, s.notAfter, s.listNext, s.listThis,
 		s.up, s.nodeConns, s.pings, s.topology, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return s, nil
@@ -214,4 +219,29 @@ func (s *Set) SetCertificates(notAfter map[string]time.Time) {
 		}
 	}
 	s.files = files
+}
+
+// CRL is when the revocation lists of a file were issued and go stale: the
+// earliest of either where it holds several.
+type CRL struct{ ThisUpdate, NextUpdate time.Time }
+
+// SetCRLs states how old the revocation lists in use are, by file, in place of
+// those stated before.
+func (s *Set) SetCRLs(lists map[string]CRL) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	files := make(map[string]bool, len(lists))
+	for file, l := range lists {
+		file = label(file)
+		files[file] = true
+		s.listNext.WithLabelValues(file).Set(float64(l.NextUpdate.Unix()))
+		s.listThis.WithLabelValues(file).Set(float64(l.ThisUpdate.Unix()))
+	}
+	for file := range s.lists {
+		if !files[file] {
+			s.listNext.DeleteLabelValues(file)
+			s.listThis.DeleteLabelValues(file)
+		}
+	}
+	s.lists = files
 }

@@ -245,6 +245,18 @@ func TestCertificatesNoLongerInUseDisappear(t *testing.T) {
 	}
 }
 
+func TestRevocationListsTellTheirAge(t *testing.T) {
+	s := build(t, lists())
+	s.SetCRLs(map[string]CRL{"old.crl": {time.Unix(1, 0), time.Unix(2, 0)}, "kept.crl": {time.Unix(3, 0), time.Unix(4, 0)}})
+	s.SetCRLs(map[string]CRL{"kept.crl": {time.Unix(5, 0), time.Unix(6, 0)}})
+	text := scrape(t, s)
+	has(t, text, `sallyport_crl_this_update_seconds{file="kept.crl"} 5`)
+	has(t, text, `sallyport_crl_next_update_seconds{file="kept.crl"} 6`)
+	if strings.Contains(text, "old.crl") {
+		t.Error("old.crl is still shown")
+	}
+}
+
 func TestForgottenNodeDisappears(t *testing.T) {
 	s := build(t, lists())
 	s.Node("main", "gone:6379").Up(true)

@@ -127,7 +127,7 @@ func (s *session) aclDelUser(args [][]byte) {
 // aclLoad is ACL LOAD: the users of the ACL file as it is now, all or nothing.
 // Sessions of users that are gone end.
 func (s *session) aclLoad() {
-	srv, file := s.w.srv, s.w.srv.opts.ACLFile
+	srv, file := s.w.srv, s.w.srv.aclFile.Load()
 	if file == nil {
 		s.fail(errNoACLFile)
 		return
@@ -172,7 +172,7 @@ func loaded(now *acl.Policy, file *ACLFile) (*acl.Policy, error) {
 
 // aclSave is ACL SAVE: all users but those of policy.yaml.
 func (s *session) aclSave() {
-	srv, file := s.w.srv, s.w.srv.opts.ACLFile
+	srv, file := s.w.srv, s.w.srv.aclFile.Load()
 	if file == nil {
 		s.fail(errNoACLFile)
 		return

@@ -199,6 +199,8 @@ func dryRunText(u *acl.User, call *command.Call, d acl.Decision) string {
 		return who + "access the '" + string(call.Args[d.Arg]) + "' key"
 	case acl.ChannelNotAllowed:
 		return who + "access the '" + string(call.Args[d.Arg]) + "' channel"
+	case acl.TTLRequired:
+		return who + "leave the '" + string(call.Args[d.Arg]) + "' key without an expiry, or with so late a one"
 	default:
 		return who + "run the '" + call.Spec.Name + "' command"
 	}

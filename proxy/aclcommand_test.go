@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -357,6 +358,21 @@ func TestDELUSEREndsTheUsersSessionsAndTheCallersAfterItsReply(t *testing.T) {
 	r.want(c, "WRONGPASS invalid username-password pair or user is disabled.", "AUTH", "admin", "admin-pw")
 }
 
+// Redis lets the sessions of a user who is switched off go on. Here they end,
+// as they do when the operator's files say so; a new password ends none.
+func TestAUserWhoIsSwitchedOffLosesItsSessionsAndANewPasswordEndsNone(t *testing.T) {
+	r, _ := newACLTwins(t, nil)
+	admin, app := r.login("admin"), r.login("app")
+	r.want(admin, "OK", "ACL", "SETUSER", "app", "resetpass", ">other")
+	r.want(app, "PONG", "PING")
+	r.want(admin, "OK", "ACL", "SETUSER", "app", "off")
+	r.await("close_conn", "user", "app", "reason", "policy_changed")
+	if v, err := app.Do("PING"); err == nil {
+		t.Errorf("a session of a user that is off answers %v", v)
+	}
+	r.want(admin, "admin", "ACL", "WHOAMI")
+}
+
 func TestRuntimeUsersAreLostAtReloadAndNamed(t *testing.T) {
 	r, _ := newACLTwins(t, nil)
 	admin := r.login("admin")
@@ -383,13 +399,10 @@ func TestRuntimeUsersAreLostAtReloadAndNamed(t *testing.T) {
 }
 
 func TestLOADAndSAVEGoThroughTheACLFile(t *testing.T) {
-	var text string
-	var fail error
+	file := &textFile{}
 	r, _ := newACLTwins(t, func(s *setup) {
 		s.aclFile = &proxy.ACLFile{
-			Name:  "users.acl",
-			Read:  func() (string, error) { return text, fail },
-			Write: func(t string) error { text = t; return fail },
+			Name: "users.acl", Read: file.read, Write: file.write,
 		}
 	})
 	admin := r.login("admin")
@@ -398,11 +411,11 @@ func TestLOADAndSAVEGoThroughTheACLFile(t *testing.T) {
 	r.want(temp, "OK", "AUTH", "temp", "pw")
 	r.want(admin, "OK", "ACL", "SAVE")
 	r.await("admin", "command", "acl|save", "status", "ok", "user", "admin")
-	if lines := strings.Split(text, "\n"); len(lines) != 5 || !strings.HasPrefix(lines[3], "user temp on sanitize-payload #") {
+	good, _ := file.read()
+	if lines := strings.Split(good, "\n"); len(lines) != 5 || !strings.HasPrefix(lines[3], "user temp on sanitize-payload #") {
 		t.Errorf("saved %q", lines)
 	}
-	good := text
-	text = good + "user temp on\nuser x +nosuch ~*\nnonsense\n"
+	file.set(good+"user temp on\nuser x +nosuch ~*\nnonsense\n", nil)
 	_, err := admin.Do("ACL", "LOAD")
 	for _, part := range []string{"ERR users.acl:5:", "users.acl:6:", "users.acl:7:", ". WARNING: ACL errors detected, no change to the previously active ACL rules was performed"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
@@ -410,18 +423,47 @@ func TestLOADAndSAVEGoThroughTheACLFile(t *testing.T) {
 		}
 	}
 	r.await("admin", "command", "acl|load", "status", "failed")
-	text, fail = "", errors.New("disk full")
+	file.set("", errors.New("disk full"))
 	r.want(admin, "ERR There was an error trying to save the ACLs. Please check the server logs for more information", "ACL", "SAVE")
 	r.want(admin, "ERR disk full", "ACL", "LOAD")
 	r.want(temp, "NOPERM User temp has no permissions to run the 'ping' command", "PING")
 
-	fail, text = nil, strings.Replace(good, "+get", "+ping", 1)
+	file.set(strings.Replace(good, "+get", "+ping", 1), nil)
 	r.want(admin, "OK", "ACL", "LOAD")
 	r.want(temp, "PONG", "PING")
-	text = strings.Join(slices.DeleteFunc(strings.SplitAfter(good, "\n"), func(l string) bool { return strings.HasPrefix(l, "user temp") }), "")
+	without := slices.DeleteFunc(strings.SplitAfter(good, "\n"), func(l string) bool { return strings.HasPrefix(l, "user temp") })
+	file.set(strings.Join(without, ""), nil)
 	r.want(admin, "OK", "ACL", "LOAD")
 	r.await("close_conn", "user", "temp", "reason", "policy_changed")
 	r.want(admin, "admin", "ACL", "WHOAMI")
+}
+
+// textFile is an ACL file that may fail.
+type textFile struct {
+	mu   sync.Mutex
+	text string
+	fail error
+}
+
+func (f *textFile) set(text string, fail error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.text, f.fail = text, fail
+}
+
+func (f *textFile) read() (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.text, f.fail
+}
+
+func (f *textFile) write(text string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail == nil {
+		f.text = text
+	}
+	return f.fail
 }
 
 func TestUsersOfThePolicyAreNotChangedAtRunTime(t *testing.T) {

@@ -117,7 +117,7 @@ func (s *session) logDenied(reason acl.Reason, d acl.Decision) {
 	why, object := deniedCommand, s.call.Spec.Name
 	switch reason {
 	case acl.CommandNotAllowed, acl.Guarded, acl.Never, acl.KeyspaceWide, acl.ScriptConfined, acl.CommandRefused:
-	case acl.KeyNotAllowed, acl.ChannelNotAllowed:
+	case acl.KeyNotAllowed, acl.ChannelNotAllowed, acl.TTLRequired:
 		if d.Arg <= 0 || d.Arg >= len(s.call.Args) {
 			return
 		}

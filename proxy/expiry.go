@@ -102,8 +102,9 @@ func (w *worker) sweep() {
 			}
 		}
 		if s.lease != nil && !s.ended {
-			s.watchLease()
-			w.look(s.lease.ends)
+			if s.watchLease(); !s.ended {
+				w.look(s.lease.ends)
+			}
 		}
 		s = next
 	}

@@ -487,3 +487,17 @@ func TestAChangedPolicyReachesLiveSessions(t *testing.T) {
 		})
 	}
 }
+
+// MULTI is not offered, so AUTH and HELLO behind it are what they are anywhere:
+// no queue carries a right from one user to another.
+func TestAUTHAndHELLOBehindMULTIGiveNothing(t *testing.T) {
+	r := withRig(t, redistest.Start(t).Addr(), nil)
+	c := r.login("app")
+	for _, args := range [][]string{{"MULTI"}, {"AUTH", "root", "wrong"}, {"HELLO", "3", "AUTH", "root", "wrong"}, {"EXEC"}} {
+		if v, err := c.Do(args...); err == nil {
+			t.Errorf("%v: %v", args, v)
+		}
+	}
+	r.want(c, "NOPERM No permissions to access a key", "SET", "root:a", "1")
+	r.want(c, "<nil>", "GET", "app:a")
+}

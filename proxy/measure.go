@@ -40,15 +40,27 @@ func (s *Server) measure() error {
 	return err
 }
 
-// certified states when the listeners' certificates expire.
+// certified states when the listeners' certificates expire, and how old their
+// revocation lists are.
 func (s *Server) certified(listeners []ListenerOptions) {
-	notAfter := make(map[string]time.Time)
+	notAfter, lists := make(map[string]time.Time), make(map[string]metrics.CRL)
 	for _, l := range listeners {
 		if l.TLS != nil {
 			maps.Copy(notAfter, l.TLS.NotAfter())
+			for _, list := range l.TLS.CRLs() {
+				c, known := lists[list.File]
+				if !known || list.ThisUpdate.Before(c.ThisUpdate) {
+					c.ThisUpdate = list.ThisUpdate
+				}
+				if !known || list.NextUpdate.Before(c.NextUpdate) {
+					c.NextUpdate = list.NextUpdate
+				}
+				lists[list.File] = c
+			}
 		}
 	}
 	s.metrics.SetCertificates(notAfter)
+	s.metrics.SetCRLs(lists)
 }
 
 // Metrics serves what this server counted, for Prometheus.

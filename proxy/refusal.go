@@ -19,6 +19,7 @@ const (
 	errAuthNoPassword = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"
 	errHelloNoAuth    = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
 	errNoKey          = "NOPERM No permissions to access a key"
+	errNoExpiry       = "NOPERM No permissions to leave a key of this pattern without an expiry, or with so late a one"
 	errNoChannel      = "NOPERM No permissions to access a channel"
 	errDBRange        = "ERR DB index is out of range"
 	errClientName     = "ERR Client names cannot contain spaces, newlines or special characters."
@@ -104,6 +105,8 @@ func (s *session) refusalText(reason acl.Reason, args [][]byte, d acl.Decision) 
 		return errNoKey
 	case acl.ChannelNotAllowed:
 		return errNoChannel
+	case acl.TTLRequired:
+		return errNoExpiry
 	case acl.CommandUnsupported:
 		if s.call.Class == command.Local {
 			return "ERR '" + spec.Name + "' is not offered by this proxy"

@@ -48,6 +48,7 @@ func (s *Server) Reload(o Options) error {
 		s.each((*worker).limitLogins)
 	}
 	s.refuseProbes.Store(o.RefuseProbes)
+	s.aclFile.Store(o.ACLFile)
 	s.SetPolicy(o.Policy)
 	s.certified(o.Listeners)
 	return nil

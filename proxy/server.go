@@ -46,6 +46,7 @@ type Server struct {
 
 	changes      changes
 	aclLog       aclLog
+	aclFile      atomic.Pointer[ACLFile]
 	refuseProbes atomic.Bool
 	born         time.Time
 	runID        string // tells this run of the process from others, as Redis's run_id
@@ -65,6 +66,7 @@ func NewServer(o Options) (*Server, error) {
 	s.policy.Store(o.Policy)
 	s.born, s.runID = time.Now(), newRunID()
 	s.refuseProbes.Store(o.RefuseProbes)
+	s.aclFile.Store(o.ACLFile)
 	s.gate.init(o.Limits)
 	s.proofs.init(&s.opts)
 	s.tokens.Store(o.Auth.Tokens)

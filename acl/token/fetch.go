@@ -106,16 +106,19 @@ func sameHost(req *http.Request, via []*http.Request) error {
 }
 
 func readFile(path string, most int) ([]byte, error) {
+	// Looked at before it is opened: to open a pipe is to wait for who writes it.
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", path)
-	}
 	text, err := readAll(f, most)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -78,15 +80,19 @@ func TestWhatAServerMayNotAnswer(t *testing.T) {
 	})
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(allKeys(t)) }))
 	t.Cleanup(plain.Close)
+	redirects := 0
 	for name, c := range map[string]struct {
 		handler http.HandlerFunc
 		want    string
 	}{
-		"an_error":           {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, "answers 403"},
-		"nothing":            {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }, "answers 204"},
-		"another_host":       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusFound) }, "another host"},
-		"plain_HTTP":         {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, plain.URL, http.StatusFound) }, "another host"},
-		"redirects_for_ever": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", http.StatusFound) }, "too many"},
+		"an_error":     {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, "answers 403"},
+		"nothing":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }, "answers 204"},
+		"another_host": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusFound) }, "another host"},
+		"plain_HTTP":   {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, plain.URL, http.StatusFound) }, "another host"},
+		"redirects_for_ever": {func(w http.ResponseWriter, r *http.Request) {
+			redirects++
+			http.Redirect(w, r, "/again", http.StatusFound)
+		}, "too many"},
 		"more_than_a_mebibyte": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write(make([]byte, maxKeyBytes+1))
 		}, "1024 KiB"},
@@ -103,6 +109,9 @@ func TestWhatAServerMayNotAnswer(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
+	}
+	if redirects != maxRedirects+1 {
+		t.Errorf("asked %d times", redirects)
 	}
 }
 
@@ -143,22 +152,61 @@ func TestKeysFromFiles(t *testing.T) {
 	if _, err := v.Verify(good(t, nil), time.Now()); err == nil || strings.Contains(err.Error(), "keys") {
 		t.Errorf("only its time should be wrong: %v", err)
 	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, path := range map[string]string{
 		"missing":            filepath.Join(t.TempDir(), "none"),
 		"a_folder":           t.TempDir(),
 		"a_device":           "/dev/zero",
+		"a_pipe":             pipe,
 		"no_keys":            writeFile(t, "x", []byte("hello")),
 		"more_than_a_MiB":    writeFile(t, "y", make([]byte, maxKeyBytes+1)),
 		"a_link_to_no_where": func() string { p := filepath.Join(t.TempDir(), "l"); _ = os.Symlink("nowhere", p); return p }(),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if info, err := ReadKeyFile(path); err == nil || info.Usable != 0 {
+			if info, err := ReadKeyFile(path); err == nil || info.Usable != 0 || path == pipe && !strings.Contains(err.Error(), "regular") {
 				t.Errorf("%+v, %v", info, err)
 			}
 		})
 	}
 	if info, err := ReadKeyFile(path); err != nil || info.Usable != 1 {
 		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+// Who takes a key out of a file and reloads expects it to be out at once.
+func TestAReloadReadsFilesAgain(t *testing.T) {
+	path := writeFile(t, "jwks.json", jwks(t, keyOf(t, "p256", "p256", "")))
+	load := func(old *Verifier) (*Verifier, error) {
+		v, err := New([]Issuer{entra(func(i *Issuer) { i.Keys = Keys{File: path} })}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Inherit(old)
+		return v, v.Load(t.Context())
+	}
+	first, err := load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, jwks(t, keyOf(t, "p256b", "p256b", "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second, err := load(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Verify(good(t, nil), noon); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("the key that was taken out: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	third, err := load(second)
+	if err == nil || third.Status()[0].Keys != 1 {
+		t.Errorf("a damaged file: %v, %+v", err, third.Status())
 	}
 }
 

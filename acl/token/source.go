@@ -158,7 +158,7 @@ func (s *source) attempt(ctx context.Context) error {
 	s.err = err
 	s.finish()
 	s.mu.Unlock()
-	if changed && s.report != nil && ctx.Err() == nil {
+	if changed && s.report != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		s.report(Report{Issuer: s.name, Keys: info, Err: err})
 	}
 	return err
@@ -223,8 +223,8 @@ func (v *Verifier) Refresh(ctx context.Context, issuer string) error {
 }
 
 // Inherit takes over what an older Verifier knows of issuers whose keys come
-// from the same place, so that a reload neither forgets keys nor asks anew. Call
-// it before Load and Run.
+// from the same place, so that a reload neither forgets keys nor asks a server
+// anew; files are read again. Call it before Load and Run.
 func (v *Verifier) Inherit(old *Verifier) {
 	if old == nil {
 		return
@@ -242,6 +242,9 @@ func (v *Verifier) Inherit(old *Verifier) {
 		}
 		i.keys.Store(from.keys.Load())
 		from.mu.Unlock()
+		if i.where.File != "" {
+			continue
+		}
 		i.mu.Lock()
 		i.asked, i.err = asked, err
 		i.mu.Unlock()

@@ -421,6 +421,28 @@ func TestRefreshBesideLoad(t *testing.T) {
 	})
 }
 
+// A start that waits only so long still tells of a server that does not answer.
+func TestAStartThatDoesNotWaitReportsTheFailure(t *testing.T) {
+	testKeys()
+	synctest.Test(t, func(t *testing.T) {
+		heard := make(chan Report, 1)
+		v := dialed(t, &server{stall: true}, nil, Options{Report: func(r Report) { heard <- r }})
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		if err := v.Load(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+		select {
+		case r := <-heard:
+			if r.Err == nil || r.Issuer != "entra" {
+				t.Errorf("%+v", r)
+			}
+		default:
+			t.Error("nothing was reported")
+		}
+	})
+}
+
 // Operators hear of a change once, not every 45 seconds.
 func TestReportsTellOfChanges(t *testing.T) {
 	testKeys()

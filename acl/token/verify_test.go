@@ -78,6 +78,9 @@ func TestVerifyRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The last of 86 characters stands for two bits; the other four must be zero.
+	respelled := good(t, nil)
+	respelled[len(respelled)-1]++
 	cases := map[string]struct {
 		raw  []byte
 		want error
@@ -91,6 +94,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"encrypted_in_three_parts":          {withHeader(dict{"enc": "A128GCM"}), ErrEncrypted},
 		"compressed":                        {withHeader(dict{"zip": "DEF"}), ErrEncrypted},
 		"a_line_end_inside":                 {append(good(t, nil), '\n'), ErrMalformed},
+		"a_signature_with_bits_behind":      {respelled, ErrMalformed},
 		"padded_base64":                     {append(good(t, nil), '='), ErrMalformed},
 		"an_extra_part":                     {append(good(t, nil), ".e30"...), ErrMalformed},
 		"algorithm_none":                    {unsigned("none"), ErrAlgorithm},

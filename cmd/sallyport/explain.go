@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/command"
@@ -13,13 +15,18 @@ import (
 )
 
 func newExplain(std streams) *cobra.Command {
-	var path, from string
+	var path, from, listener string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "explain --config FILE [flags] USER COMMAND [ARG…]",
 		Short: "Say whether a user may run a command, and which rule decides",
 		Long: `Explain judges a command as serve would, with the same code, and says which rule
 decides, in which file, line and column. Nothing is sent anywhere.
+
+With --from it also says at which listeners somebody from that address may speak
+for the user, by which proofs, and which of the user's roles hold there; the
+command is judged with those, at the first listener that lets the user in or at
+the one --listener names. "unix" stands for a client of a unix socket.
 
 Flags come before the user: what follows belongs to the command. Quote * and >
 for the shell.
@@ -38,7 +45,7 @@ Exit codes: 0 allowed or answered locally, 1 refused, 2 bad usage or configurati
 			if err != nil {
 				return err
 			}
-			v, err := explain(cfg, from, args[0], args[1:])
+			v, err := explain(cfg, whence{from, listener}, args[0], args[1:])
 			if err != nil {
 				return err
 			}
@@ -55,6 +62,7 @@ Exit codes: 0 allowed or answered locally, 1 refused, 2 bad usage or configurati
 	}
 	configFlag(cmd, &path)
 	cmd.Flags().StringVar(&from, "from", "", "judge the client's `address` as well")
+	cmd.Flags().StringVar(&listener, "listener", "", "with --from: the one `listener` the client comes to")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.Flags().SetInterspersed(false)
 	return cmd
@@ -81,7 +89,15 @@ type explanation struct {
 	Rule      *ruleAt        `json:"rule,omitempty"`
 	Guard     *ruleAt        `json:"guard,omitempty"` // the guarded category the command is in
 	Selectors []selectorSaid `json:"selectors,omitempty"`
+	Expiry    *expirySaid    `json:"expiry,omitempty"`
 	From      []fromSaid     `json:"from,omitempty"`
+}
+
+// expirySaid is what expiry: has to do with the call.
+type expirySaid struct {
+	Rule     *ruleAt `json:"rule"`
+	Argument string  `json:"argument,omitempty"`
+	Says     string  `json:"says"`
 }
 
 type ruleAt struct {
@@ -104,25 +120,57 @@ type fromSaid struct {
 	Address  string  `json:"address"`
 	Decision string  `json:"decision"`
 	Rule     *ruleAt `json:"rule,omitempty"`
+
+	// What follows is about the user, where the address is let in.
+	Reason   string     `json:"reason,omitempty"`    // why nobody may speak for the user there
+	UserFrom *ruleAt    `json:"user_from,omitempty"` // the entry of the user's from: that holds the address
+	Methods  []string   `json:"methods,omitempty"`   // by which the user can be proved
+	Requires []string   `json:"requires,omitempty"`  // the proofs that are needed together
+	Roles    []roleSaid `json:"roles,omitempty"`
+	Judged   bool       `json:"judged,omitempty"` // the command is judged as here
+
+	user *acl.User // nil: Reason says why
 }
 
-func explain(cfg *config.Config, from, user string, words []string) (*explanation, error) {
+type roleSaid struct {
+	Role   string `json:"role"`
+	Holds  bool   `json:"holds"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// whence is where a client is said to come from and to.
+type whence struct{ from, listener string }
+
+func explain(cfg *config.Config, w whence, user string, words []string) (*explanation, error) {
 	v := &explanation{User: user, Command: strings.ToLower(words[0])}
-	if from != "" {
-		addr, err := netip.ParseAddr(from)
-		if err != nil {
-			return nil, usage("--from %q is not an IP address", from)
+	u := cfg.Policy.User(user)
+	there := false // a user who may log in is in u
+	if w.listener != "" && (w.from == "" || !slices.Contains(cfg.Listeners(), w.listener)) {
+		return nil, usage("--listener %q: there has to be one of that name, and --from; known: %s", w.listener, strings.Join(cfg.Listeners(), ", "))
+	}
+	if w.from != "" {
+		var addr netip.Addr // invalid for a unix socket
+		var err error
+		if w.from != "unix" {
+			if addr, err = netip.ParseAddr(w.from); err != nil {
+				return nil, usage("--from %q is not an IP address", w.from)
+			}
 		}
-		if !v.admit(cfg, addr) {
+		if !v.admit(cfg, addr, w.listener) {
 			return v, nil
 		}
+		if u != nil && u.Enabled() {
+			if u = v.login(); u == nil {
+				return v, nil
+			}
+			there = true
+		}
 	}
-	u := cfg.Policy.User(user)
 	switch {
 	case u == nil:
 		v.refuse(acl.NoSuchUser, "there is no such user; "+known(cfg))
 		return v, nil
-	case !u.Enabled():
+	case !there && !u.Enabled():
 		v.refuse(acl.UserDisabled, "the user is off and can't log in")
 		v.Rule = rule(&acl.Rule{Text: "user " + user, At: u.At()})
 		return v, nil
@@ -136,19 +184,30 @@ func explain(cfg *config.Config, from, user string, words []string) (*explanatio
 		v.fault(err, &call)
 		return v, nil
 	}
-	v.judge(cfg.Policy, u, &call)
+	v.judge(cfg, u, &call)
 	return v, nil
 }
 
-// admit judges the address by every listener's allow list; one that lets it in
-// is enough.
-func (v *explanation) admit(cfg *config.Config, addr netip.Addr) bool {
+// admit judges the address by every listener's allow list, and the user there;
+// one that lets the address in is enough.
+func (v *explanation) admit(cfg *config.Config, addr netip.Addr, only string) bool {
 	in := false
-	for _, name := range cfg.ListenersOverTCP() {
-		d := cfg.Policy.AdmitAddr(name, addr)
-		said := fromSaid{Listener: name, Address: addr.String(), Decision: refused, Rule: rule(d.Rule)}
-		if d.Allowed {
-			said.Decision, in = allowed, true
+	for _, name := range cfg.Listeners() {
+		tcp := slices.Contains(cfg.ListenersOverTCP(), name)
+		if tcp != addr.IsValid() || only != "" && only != name {
+			continue
+		}
+		said := fromSaid{Listener: name, Address: "unix", Decision: allowed}
+		if tcp {
+			d := cfg.Policy.AdmitAddr(name, addr)
+			said.Address, said.Rule = addr.String(), rule(d.Rule)
+			if !d.Allowed {
+				said.Decision = refused
+			}
+		}
+		if said.Decision == allowed {
+			in = true
+			said.enter(cfg.Policy, v.User, addr)
 		}
 		v.From = append(v.From, said)
 	}
@@ -156,6 +215,43 @@ func (v *explanation) admit(cfg *config.Config, addr netip.Addr) bool {
 		v.refuse(acl.AddressNotAllowed, "no listener lets this address in")
 	}
 	return in
+}
+
+// enter says who may speak for the user there.
+func (f *fromSaid) enter(p *acl.Policy, user string, addr netip.Addr) {
+	e := p.ExplainLogin(user, f.Listener, addr, time.Now())
+	f.user, f.UserFrom, f.Requires = e.User, rule(e.From), e.Requires.Names()
+	if e.Reason != acl.None {
+		f.Reason = e.Reason.String()
+	}
+	for _, m := range e.Methods {
+		f.Methods = append(f.Methods, m.String())
+	}
+	for _, r := range e.Roles {
+		said := roleSaid{Role: r.Name, Holds: r.Reason == acl.None}
+		if !said.Holds {
+			said.Reason = r.Reason.String()
+		}
+		f.Roles = append(f.Roles, said)
+	}
+}
+
+// login gives the user as it is at the first listener that lets it in, nil
+// after saying why there is none.
+func (v *explanation) login() *acl.User {
+	var first *fromSaid
+	for i := range v.From {
+		f := &v.From[i]
+		if f.user != nil {
+			f.Judged = true
+			return f.user
+		}
+		if f.Decision == allowed && first == nil {
+			first = f
+		}
+	}
+	v.Decision, v.Reason, v.Detail = refused, first.Reason, "nobody from there may speak for the user"
+	return nil
 }
 
 func (v *explanation) refuse(reason acl.Reason, detail string) {
@@ -191,8 +287,8 @@ func (v *explanation) fault(err error, call *command.Call) {
 	}
 }
 
-func (v *explanation) judge(p *acl.Policy, u *acl.User, call *command.Call) {
-	e := p.Explain(u, call)
+func (v *explanation) judge(cfg *config.Config, u *acl.User, call *command.Call) {
+	e := cfg.Policy.Explain(u, call)
 	v.Command = call.Spec.Name
 	v.Reported, v.Lifted, v.Rule = e.Reported, e.Lifted, rule(e.Rule)
 	v.Guard = rule(e.Guard.Category)
@@ -213,6 +309,12 @@ func (v *explanation) judge(p *acl.Policy, u *acl.User, call *command.Call) {
 	if e.Arg > 0 && e.Arg < len(call.Args) {
 		v.Argument = string(call.Args[e.Arg])
 	}
+	if x := e.Expiry; x.Rule != nil {
+		v.Expiry = &expirySaid{Rule: rule(x.Rule), Says: x.Says}
+		if x.Arg > 0 && x.Arg < len(call.Args) {
+			v.Expiry.Argument = string(call.Args[x.Arg])
+		}
+	}
 	switch {
 	case e.Allowed && !proxy.Offered(call):
 		v.Decision = refused
@@ -223,7 +325,7 @@ func (v *explanation) judge(p *acl.Policy, u *acl.User, call *command.Call) {
 		}
 	case e.Allowed:
 		v.Decision, v.Local = allowed, call.Class == command.Local
-	case proxy.Probed(u, call, e.Decision):
+	case !cfg.RefusesProbes() && proxy.Probed(u, call, e.Decision):
 		v.Decision = answered
 	default:
 		v.Decision = refused
@@ -253,6 +355,8 @@ func detail(e acl.Explanation, call *command.Call) string {
 		return "the command reaches keys it does not name, so it needs ~*"
 	case acl.ScriptConfined:
 		return "a script reaches every key, so it needs ~* &* +@all"
+	case acl.TTLRequired:
+		return "the key would be left without an expiry, or with a later one than its pattern allows"
 	case acl.CommandRefused:
 		return "the proxy never forwards this command"
 	}

@@ -23,6 +23,7 @@ func (v *explanation) print(w io.Writer) error {
 	fmt.Fprintf(&b, "%s: user %s, command %s\n", headline, printable(v.User), printable(strings.ReplaceAll(v.Command, "|", " ")))
 	for _, f := range v.From {
 		fmt.Fprintf(&b, "  listener %s: %s %s%s\n", f.Listener, f.Address, f.Decision, by(f.Rule))
+		f.print(&b)
 	}
 	if v.Reason != "" {
 		fmt.Fprintf(&b, "  reason: %s", v.Reason)
@@ -36,6 +37,9 @@ func (v *explanation) print(w io.Writer) error {
 	}
 	if v.Rule != nil {
 		fmt.Fprintf(&b, "  rule: %s\n", v.Rule)
+	}
+	if v.Expiry != nil {
+		fmt.Fprintf(&b, "  %s: %s\n", v.Expiry.Rule, v.Expiry.Says)
 	}
 	if v.Lifted && v.Guard != nil {
 		fmt.Fprintf(&b, "  %s: lifted, as a rule names the command; every such call is put on record\n", v.Guard)
@@ -53,6 +57,30 @@ func (v *explanation) print(w io.Writer) error {
 		return &exit{exitFailure, err}
 	}
 	return nil
+}
+
+// print writes what is said of the user at a listener.
+func (f *fromSaid) print(b *bytes.Buffer) {
+	if f.Decision != allowed {
+		return
+	}
+	switch {
+	case f.user == nil:
+		fmt.Fprintf(b, "    login: refused (%s)\n", f.Reason)
+	case len(f.Requires) > 0:
+		fmt.Fprintf(b, "    login: needs %s together%s\n", strings.Join(f.Requires, " and "), by(f.UserFrom))
+	case len(f.Methods) > 0:
+		fmt.Fprintf(b, "    login: by %s%s\n", strings.Join(f.Methods, " or "), by(f.UserFrom))
+	default:
+		fmt.Fprintf(b, "    login: not needed\n")
+	}
+	for _, r := range f.Roles {
+		holds := "holds"
+		if !r.Holds {
+			holds = "does not hold (" + r.Reason + ")"
+		}
+		fmt.Fprintf(b, "    role %s: %s\n", printable(r.Role), holds)
+	}
 }
 
 func by(r *ruleAt) string {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,7 +22,7 @@ import (
 	"go.uber.org/zap"
 )
 
-func check0(t testing.TB, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -30,14 +31,14 @@ func check0(t testing.TB, err error) {
 
 func put(t testing.TB, file, content string) {
 	t.Helper()
-	check0(t, os.WriteFile(file, []byte(content), 0o600))
+	must(t, os.WriteFile(file, []byte(content), 0o600))
 }
 
 // replaced puts content in a file's place as careful programs do.
 func replaced(t testing.TB, file, content string) {
 	t.Helper()
 	put(t, file+".new", content)
-	check0(t, os.Rename(file+".new", file))
+	must(t, os.Rename(file+".new", file))
 }
 
 // watched is a watch over files whose reloads a test sees and answers.
@@ -137,7 +138,7 @@ func TestWatch(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "a")
 		put(t, file, "one")
 		w := startWatch(t, never, file)
-		check0(t, os.Chmod(file, 0o400))
+		must(t, os.Chmod(file, 0o400))
 		w.reloaded(t, nil)
 	})
 	t.Run("a failed reload is tried again when something changes", func(t *testing.T) {
@@ -174,7 +175,7 @@ func TestWatch(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "a")
 		put(t, file, "one")
 		w := startWatch(t, never, file)
-		check0(t, os.Remove(file))
+		must(t, os.Remove(file))
 		w.reloaded(t, errors.New("it is not there"))
 		put(t, file, "one")
 		w.reloaded(t, nil)
@@ -182,7 +183,7 @@ func TestWatch(t *testing.T) {
 	t.Run("a folder that is not there yet is found by the clock", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "later", "a")
 		w := startWatch(t, 10*time.Millisecond, file)
-		check0(t, os.Mkdir(filepath.Dir(file), 0o700))
+		must(t, os.Mkdir(filepath.Dir(file), 0o700))
 		put(t, file, "one")
 		w.reloaded(t, nil)
 		replaced(t, file, "two")
@@ -191,23 +192,23 @@ func TestWatch(t *testing.T) {
 	t.Run("a link on the way that leads elsewhere counts", func(t *testing.T) {
 		dir := t.TempDir()
 		for _, v := range []string{"1", "2"} {
-			check0(t, os.Mkdir(filepath.Join(dir, v), 0o700))
+			must(t, os.Mkdir(filepath.Join(dir, v), 0o700))
 			put(t, filepath.Join(dir, v, "a"), v)
 		}
-		check0(t, os.Symlink("1", filepath.Join(dir, "now")))
+		must(t, os.Symlink("1", filepath.Join(dir, "now")))
 		w := startWatch(t, never, filepath.Join(dir, "now", "a"))
-		check0(t, os.Symlink("2", filepath.Join(dir, "next")))
-		check0(t, os.Rename(filepath.Join(dir, "next"), filepath.Join(dir, "now")))
+		must(t, os.Symlink("2", filepath.Join(dir, "next")))
+		must(t, os.Rename(filepath.Join(dir, "next"), filepath.Join(dir, "now")))
 		w.reloaded(t, nil)
 		replaced(t, filepath.Join(dir, "2", "a"), "3")
 		w.reloaded(t, nil)
 	})
 	t.Run("links in a circle end", func(t *testing.T) {
 		dir := t.TempDir()
-		check0(t, os.Symlink("b", filepath.Join(dir, "a")))
-		check0(t, os.Symlink("a", filepath.Join(dir, "b")))
+		must(t, os.Symlink("b", filepath.Join(dir, "a")))
+		must(t, os.Symlink("a", filepath.Join(dir, "b")))
 		w := startWatch(t, never, filepath.Join(dir, "a"))
-		check0(t, os.Remove(filepath.Join(dir, "a")))
+		must(t, os.Remove(filepath.Join(dir, "a")))
 		put(t, filepath.Join(dir, "a"), "one")
 		w.reloaded(t, nil)
 	})
@@ -215,7 +216,7 @@ func TestWatch(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "users.acl")
 		put(t, file, "one")
 		w := startWatch(t, never, file)
-		check0(t, w.quietly(file, func() error { replaced(t, file, "two"); return nil }))
+		must(t, w.quietly(file, func() error { replaced(t, file, "two"); return nil }))
 		w.quiet(t, 0)
 		replaced(t, file, "three")
 		w.reloaded(t, nil)
@@ -226,7 +227,7 @@ func TestWatch(t *testing.T) {
 		w := hasty(never)
 		w.tried(nil, time.Now(), []string{file})
 		put(t, file, "theirs")
-		check0(t, w.quietly(file, func() error { return nil }))
+		must(t, w.quietly(file, func() error { return nil }))
 		if _, differs := w.changed(); !differs {
 			t.Error("a change that nobody has read is taken for known")
 		}
@@ -237,8 +238,8 @@ func TestWatch(t *testing.T) {
 		put(t, old, "x")
 		put(t, young, "x")
 		began := time.Now()
-		check0(t, os.Chtimes(old, began, began.Add(-time.Minute)))
-		check0(t, os.Chtimes(young, began, began.Add(time.Millisecond)))
+		must(t, os.Chtimes(old, began, began.Add(-time.Minute)))
+		must(t, os.Chtimes(young, began, began.Add(time.Millisecond)))
 		w := hasty(never)
 		w.tried(nil, began, []string{old})
 		if _, differs := w.changed(); differs {
@@ -262,17 +263,147 @@ func (v *volume) swap(t testing.TB, files map[string][]byte) {
 	t.Helper()
 	v.version++
 	name := fmt.Sprintf("..2026_11_21_%06d", v.version)
-	check0(t, os.Mkdir(filepath.Join(v.dir, name), 0o755))
+	must(t, os.Mkdir(filepath.Join(v.dir, name), 0o755))
 	for file, content := range files {
-		check0(t, os.WriteFile(filepath.Join(v.dir, name, file), content, 0o600))
+		must(t, os.WriteFile(filepath.Join(v.dir, name, file), content, 0o600))
 		link := filepath.Join(v.dir, file)
 		if _, err := os.Lstat(link); err != nil {
-			check0(t, os.Symlink(filepath.Join("..data", file), link))
+			must(t, os.Symlink(filepath.Join("..data", file), link))
 		}
 	}
-	check0(t, os.Symlink(name, filepath.Join(v.dir, "..data_tmp")))
-	check0(t, os.Rename(filepath.Join(v.dir, "..data_tmp"), filepath.Join(v.dir, "..data")))
-	check0(t, os.RemoveAll(filepath.Join(v.dir, fmt.Sprintf("..2026_11_21_%06d", v.version-1))))
+	must(t, os.Symlink(name, filepath.Join(v.dir, "..data_tmp")))
+	must(t, os.Rename(filepath.Join(v.dir, "..data_tmp"), filepath.Join(v.dir, "..data")))
+	must(t, os.RemoveAll(filepath.Join(v.dir, fmt.Sprintf("..2026_11_21_%06d", v.version-1))))
+}
+
+// serving runs the configuration in a folder, watched, until the test ends.
+func serving(t *testing.T, dir string) *daemon {
+	t.Helper()
+	w := hasty(watchPoll)
+	path := filepath.Join(dir, "sallyport.yaml")
+	cfg, problems, named := config.LoadNaming(path, config.Keep{})
+	if cfg == nil {
+		t.Fatal(problems)
+	}
+	w.tried(nil, time.Now().Add(-time.Minute), named)
+	d, err := start(cfg, path, zap.NewNop(), w)
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.run(ctx, nil) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		d.close()
+	})
+	return d
+}
+
+// A list that is replaced ends the sessions of whom it names, and of nobody
+// else; they do not come back, with a ticket or without.
+func TestRevokedHoldersAreOutWithinSeconds(t *testing.T) {
+	ca, err := tlsutil.NewDevCA()
+	must(t, err)
+	dir := t.TempDir()
+	server, err := ca.Server()
+	must(t, err)
+	gone, err := ca.Client("gone")
+	must(t, err)
+	kept, err := ca.Client("kept")
+	must(t, err)
+	list, err := ca.CRL(time.Hour)
+	must(t, err)
+	put(t, filepath.Join(dir, "tls.crt"), string(server.CertPEM))
+	put(t, filepath.Join(dir, "tls.key"), string(server.KeyPEM))
+	put(t, filepath.Join(dir, "ca.crt"), string(ca.CertPEM()))
+	put(t, filepath.Join(dir, "ca.crl"), string(list))
+	put(t, filepath.Join(dir, "sallyport.yaml"), `
+listeners:
+  - name: gateway
+    address: 127.0.0.1:0
+    tls: { certificate: tls.crt, key: tls.key, client_ca: ca.crt, client_auth: require, crl: ca.crl }
+backends: { main: { nodes: ["127.0.0.1:1"] } }
+policy: { file: policy.yaml }
+events: [{ sink: file, path: events.jsonl }]
+`)
+	put(t, filepath.Join(dir, "policy.yaml"), "users: { gone: { rules: on, certificate: { cn: gone } }, kept: { rules: on, certificate: { cn: kept } } }\n")
+	d := serving(t, dir)
+	dial := func(p *tlsutil.Pair, cache tls.ClientSessionCache) (*tls.Conn, error) {
+		conf := &tls.Config{RootCAs: ca.Pool(), ServerName: "localhost", Certificates: []tls.Certificate{p.Certificate}, ClientSessionCache: cache}
+		c, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", d.server.Addr("gateway").String(), conf)
+		if err != nil {
+			return nil, err
+		}
+		c.SetDeadline(time.Now().Add(patience))
+		return c, ping(c)
+	}
+	tickets := tls.NewLRUClientSessionCache(1)
+	first, err := dial(gone, tickets)
+	must(t, err)
+	defer first.Close()
+	stays, err := dial(kept, nil)
+	must(t, err)
+	defer stays.Close()
+
+	list, err = ca.CRL(time.Hour, gone.Certificate.Leaf)
+	must(t, err)
+	began := time.Now()
+	replaced(t, filepath.Join(dir, "ca.crl"), string(list))
+	if _, err := first.Read(make([]byte, 1)); err == nil {
+		t.Error("the revoked holder got an answer nobody asked for")
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("the revoked holder was out after %v", took)
+	}
+	must(t, ping(stays))
+	for _, cache := range []tls.ClientSessionCache{tickets, nil} {
+		if c, err := dial(gone, cache); err == nil {
+			c.Close()
+			t.Error("the revoked holder came back")
+		}
+	}
+	again, err := dial(kept, nil)
+	must(t, err)
+	again.Close()
+	for _, want := range []string{`"event":"close_conn"`, `"reason":"certificate_revoked"`} {
+		waitFor(t, filepath.Join(dir, "events.jsonl"), want)
+	}
+}
+
+// ping has the proxy answer a command.
+func ping(c net.Conn) error {
+	if _, err := io.WriteString(c, "*1\r\n$4\r\nPING\r\n"); err != nil {
+		return err
+	}
+	got := make([]byte, 1)
+	if _, err := io.ReadFull(c, got); err != nil {
+		return err
+	}
+	for got[0] != '\n' {
+		if _, err := io.ReadFull(c, got); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitFor waits until a file holds text.
+func waitFor(t *testing.T, file, text string) {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		data, err := os.ReadFile(file)
+		if err == nil && strings.Contains(string(data), text) {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("%s does not hold %s:\n%s", file, text, data)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // Clients shake hands all the time while the secret is swapped two hundred
@@ -280,15 +411,15 @@ func (v *volume) swap(t testing.TB, files map[string][]byte) {
 func TestKubernetesSwapsCostNoHandshake(t *testing.T) {
 	const swaps, clients = 200, 3
 	ca, err := tlsutil.NewDevCA()
-	check0(t, err)
+	must(t, err)
 	client, err := ca.Client("app")
-	check0(t, err)
+	must(t, err)
 	dir := t.TempDir()
 	v := &volume{dir: filepath.Join(dir, "secret")}
-	check0(t, os.Mkdir(v.dir, 0o755))
+	must(t, os.Mkdir(v.dir, 0o755))
 	pair := func() (*tlsutil.Pair, map[string][]byte) {
 		p, err := ca.Server()
-		check0(t, err)
+		must(t, err)
 		return p, map[string][]byte{"tls.crt": p.CertPEM, "tls.key": p.KeyPEM, "ca.crt": ca.CertPEM()}
 	}
 	_, files := pair()
@@ -304,24 +435,7 @@ events: [{ sink: file, path: events.jsonl }]
 `)
 	put(t, filepath.Join(dir, "policy.yaml"), "users: { app: { rules: off } }\n")
 
-	w := hasty(watchPoll)
-	path := filepath.Join(dir, "sallyport.yaml")
-	cfg, problems, named := config.LoadNaming(path, config.Keep{})
-	if cfg == nil {
-		t.Fatal(problems)
-	}
-	w.tried(nil, time.Now().Add(-time.Minute), named)
-	d, err := start(cfg, path, zap.NewNop(), w)
-	check0(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- d.run(ctx, nil) }()
-	defer func() {
-		cancel()
-		check0(t, <-ended)
-		d.close()
-	}()
-
+	d := serving(t, dir)
 	address := d.server.Addr("gateway").String()
 	conf := &tls.Config{RootCAs: ca.Pool(), ServerName: "localhost", Certificates: []tls.Certificate{client.Certificate}}
 	shake := func() (*x509.Certificate, error) {
@@ -331,10 +445,7 @@ events: [{ sink: file, path: events.jsonl }]
 		}
 		defer c.Close()
 		// The client's word is not enough: a command has to come back.
-		if _, err := io.WriteString(c, "*1\r\n$4\r\nPING\r\n"); err != nil {
-			return nil, err
-		}
-		if _, err := io.ReadFull(c, make([]byte, 5)); err != nil {
+		if err := ping(c); err != nil {
 			return nil, err
 		}
 		return c.ConnectionState().PeerCertificates[0], nil

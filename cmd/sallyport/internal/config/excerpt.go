@@ -61,12 +61,15 @@ var (
 	// secretWord is a password or a hash in the words of Redis ACL rules. A
 	// quoted password may hold spaces: it is hidden up to the next quote.
 	secretWord = regexp.MustCompile(`(["'])([><])[^"']+|(^|[\s"'(\[{,:])([><#!])\S+`)
+	// userInfo is a user or a password in a URL.
+	userInfo = regexp.MustCompile(`://[^/@\s"']+@`)
 	// keyColon is anything that may be a mapping key, with its colon.
 	keyColon = regexp.MustCompile(`([A-Za-z0-9_.-]+)["']?\s*:(\s|$|["'{\[])`)
 )
 
 // maskWords hides the password words of ACL rules in a line or a message.
 func maskWords(s string) string {
+	s = userInfo.ReplaceAllString(s, "://"+mask+"@")
 	return secretWord.ReplaceAllString(s, "${1}${3}${2}${4}"+mask)
 }
 
@@ -77,7 +80,7 @@ func secretKey(key string) bool {
 	if strings.HasSuffix(k, "_file") || strings.HasSuffix(k, "-file") {
 		return false
 	}
-	for _, part := range []string{"pass", "pw", "secret", "token", "credential"} {
+	for _, part := range []string{"pass", "pw", "secret", "token", "credential", "hash"} {
 		if strings.Contains(k, part) {
 			return true
 		}
@@ -85,12 +88,22 @@ func secretKey(key string) bool {
 	return distance(k, "password") <= 3
 }
 
+// entries are the keys that are named like a secret and should hold a mapping or
+// a list of them. What is written there in another form may be a secret.
+var entries = []string{"token", "tokens", "passwords"}
+
+var (
+	inlineEntry = regexp.MustCompile(`^(\[\s*)?\{\s*["']?[A-Za-z_]+["']?\s*:`)
+	blockEntry  = regexp.MustCompile(`^[\s-]*["']?[A-Za-z_]+["']?\s*:(\s|$)`)
+)
+
 // maskLines gives the file's lines with every secret hidden. It reads the text,
 // not the tree: the excerpt of a file that is no YAML must hide its secrets too.
 // It would rather hide too much.
 func maskLines(doc *document) []string {
 	lines := slices.Clone(doc.rows)
 	hiding, indent := false, 0 // inside a secret that goes on over lines
+	within, outer := false, 0  // inside entries, whose own lines are shown
 	for i, line := range lines {
 		own := len(line) - len(strings.TrimLeft(line, " \t-"))
 		if hiding && (strings.TrimSpace(line) == "" || own > indent) {
@@ -98,11 +111,28 @@ func maskLines(doc *document) []string {
 			continue
 		}
 		hiding = false
+		if within && strings.TrimSpace(line) != "" && own <= outer {
+			within = false
+		}
+		if within && strings.TrimSpace(line) != "" && !blockEntry.MatchString(line) {
+			lines[i] = blank(line, own)
+			continue
+		}
 		for _, m := range keyColon.FindAllStringSubmatchIndex(line, -1) {
 			if !secretKey(line[m[2]:m[3]]) {
 				continue
 			}
 			colon := m[3] + strings.IndexByte(line[m[3]:], ':') + 1
+			if slices.Contains(entries, line[m[2]:m[3]]) {
+				rest := strings.TrimSpace(line[colon:])
+				if inlineEntry.MatchString(rest) {
+					continue
+				}
+				if rest == "" && !within {
+					within, outer = true, own
+					continue
+				}
+			}
 			hiding, indent = true, own
 			lines[i] = line[:colon]
 			if rest := strings.TrimSpace(line[colon:]); rest != "" {
@@ -136,12 +166,20 @@ func maskNodes(doc *document, lines []string, n *yaml.Node) {
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
-		if key.Kind == yaml.ScalarNode && secretKey(key.Value) {
+		if key.Kind == yaml.ScalarNode && secretKey(key.Value) && !(slices.Contains(entries, key.Value) && holdsEntries(value)) {
 			hideScalars(doc, lines, value, key.Line)
 			continue
 		}
 		maskNodes(doc, lines, value)
 	}
+}
+
+// holdsEntries tells whether a node is a mapping or a list of nothing else.
+func holdsEntries(n *yaml.Node) bool {
+	if n.Kind == yaml.SequenceNode {
+		return !slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return c.Kind != yaml.MappingNode })
+	}
+	return n.Kind == yaml.MappingNode
 }
 
 func hideScalars(doc *document, lines []string, n *yaml.Node, keyLine int) {

@@ -31,6 +31,17 @@ func TestLinesAreShownWithoutSecrets(t *testing.T) {
 		"in a selector":            "rules: on (>hunter2)\n",
 		"with a space in rules":    "rules: 'on \">hunter2 hunter2\"'\n",
 		"in folded rules":          "rules: >\n  on\n  >hunter2\n",
+		"a token":                  "token: hunter2\n",
+		"a list of tokens":         "tokens: [hunter2, hunter2]\n",
+		"tokens on lines":          "tokens:\n  - hunter2\n  - hunter2\n",
+		"a token below":            "token:\n  hunter2\n",
+		"a hash of a token":        "tokens:\n  - hash: hunter2\n    expires: x\n",
+		"hashes of tokens":         "tokens: [{ hash: hunter2, expires: x }]\n",
+		"a password among rules":   "passwords: { mode: report, password: hunter2 }\n",
+		"in a URL":                 "keys: { url: https://app:hunter2@login.example/keys }\n",
+		"hashes":                   "password_hashes: [hunter2]\n",
+		"hashes on lines":          "users:\n  a:\n    password_hashes:\n      - hunter2\n",
+		"an entry in an entry":     "token:\n  token:\n    hunter2\n",
 		"Windows line ends":        "password: hunter2\r\nuser: x\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,11 +66,28 @@ func TestOtherLinesAreShownAsTheyAre(t *testing.T) {
 		"# a comment",
 		"allow: [10.0.0.0/8, any]",
 		"key: tls/server.key",
+		"    token: { issuer: entra, subject: x }",
+		"tokens: [{ name: entra, issuer: x }]",
+		"  passwords: { mode: report, min_length: 14 }",
 	} {
 		doc := &document{text: []byte(line), rows: []string{line}}
 		if got := maskLines(doc)[0]; got != line {
 			t.Errorf("%q is shown as %q", line, got)
 		}
+	}
+}
+
+// The entries of tokens: are shown, what could be one in them is not.
+func TestEntriesNamedLikeSecretsAreShown(t *testing.T) {
+	text := "tokens:\n  - name: entra\n    issuer: x\n    keys: { file: a }\nusers: {}\n"
+	doc := &document{text: []byte(text), rows: strings.Split(text, "\n")}
+	var root yaml.Node
+	if err := yaml.Load([]byte(text), &root); err != nil {
+		t.Fatal(err)
+	}
+	doc.root = root.Content[0]
+	if got := strings.Join(maskLines(doc), "\n"); got != text {
+		t.Errorf("shown:\n%s", got)
 	}
 }
 

@@ -25,8 +25,8 @@ func (r *reader) expiry(v value) []acl.ExpirySource {
 			item.faultHint("require: true, max: 30d, or both", "asks for nothing")
 			continue
 		}
-		if s.present() {
-			out = append(out, e)
+		if len(e.Keys) > 0 && (e.Max > 0 || !most.present()) {
+			out = append(out, e) // else a fault already
 		}
 	}
 	return out

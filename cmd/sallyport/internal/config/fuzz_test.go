@@ -136,8 +136,13 @@ type (
 				ClientCA    string `yaml:"client_ca"`
 				ClientAuth  string `yaml:"client_auth"`
 				MinVersion  string `yaml:"min_version"`
+				CRL         any    `yaml:"crl"`
+				CRLMissing  string `yaml:"crl_missing"`
+				Tickets     any
 			}
 			Allow           any
+			Auth            []string
+			ProxyProtocol   *struct{ From any } `yaml:"proxy_protocol"`
 			Anonymous       any
 			Backend, Mode   string
 			UnsafePlaintext any `yaml:"unsafe_plaintext"`
@@ -151,8 +156,11 @@ type (
 			UnsafePlaintext any               `yaml:"unsafe_plaintext"`
 		}
 		Policy struct {
-			File  string
-			Modes map[string]string
+			File             string
+			Modes            map[string]string
+			Probes, Commands string
+			Passwords        any
+			TokenSwitch      any `yaml:"token_switch"`
 		}
 		Events   []map[string]string
 		Admin    *struct{ Address string }
@@ -161,10 +169,44 @@ type (
 		Shutdown map[string]string
 	}
 	strictPolicy struct {
-		Roles map[string]string
+		Roles map[string]any
 		Users map[string]struct {
-			Rules string
-			Roles []string
+			Rules          string
+			Roles          []string
+			From           any
+			Require        []string
+			Certificate    any
+			Token          *struct{ Issuer, Subject string }
+			Tokens         []struct{ Hash, Expires string }
+			PasswordHashes []string `yaml:"password_hashes"`
+			Listeners      []string
+			UnsafeScripts  any `yaml:"unsafe_scripts"`
+			Why, Owner     string
+			Until          string
+		}
+		Tokens []struct {
+			Name, Issuer, Login, Leeway string
+			Audience, Algorithms        any
+			OtherAudiences              any    `yaml:"other_audiences"`
+			UserClaim                   string `yaml:"user_claim"`
+			Keys                        struct {
+				File, URL, CA string
+				BearerFile    string `yaml:"bearer_file"`
+				MaxAge        string `yaml:"max_age"`
+			}
+			Roles *struct {
+				Claim string
+				Map   map[string]any
+			}
+			Listeners         []string
+			Why, Owner, Until string
+		}
+		ACLFile  string `yaml:"aclfile"`
+		Channels string `yaml:"acl_pubsub_default"`
+		Expiry   []struct {
+			Keys, Require     any
+			Max, Mode         string
+			Why, Owner, Until string
 		}
 		Guard struct{ Categories, Never []string }
 	}

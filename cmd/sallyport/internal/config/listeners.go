@@ -81,7 +81,7 @@ func (r *reader) listener(s *section) listener {
 	}
 	l.backend = l.backendAt.nonempty().Value
 	l.allow, l.notes = l.networks(s.get("allow"))
-	l.auth = s.get("auth").words()
+	l.auth = s.get("auth").names()
 	l.proxyProtocol(s.get("proxy_protocol").section())
 	l.mode = l.socketMode(s.get("mode"))
 	r.plaintext(s.get("unsafe_plaintext"), s.get("tls").present(), l.address,

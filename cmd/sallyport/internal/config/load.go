@@ -190,7 +190,7 @@ func (r *reader) limits(s *section) proxy.Limits {
 		Handshakes:           s.get("handshakes").number(d.Handshakes, 1, many),
 		HandshakeTimeout:     s.get("handshake_timeout").duration(d.HandshakeTimeout, false),
 		AuthTimeout:          s.get("auth_timeout").duration(d.AuthTimeout, false),
-		AuthFailureDelay:     s.get("auth_failure_delay").duration(d.AuthFailureDelay, false),
+		AuthFailureDelay:     failureDelay(s.get("auth_failure_delay"), d.AuthFailureDelay),
 		IdleTimeout:          s.get("idle_timeout").duration(0, true),
 		WriteTimeout:         s.get("write_timeout").duration(d.WriteTimeout, false),
 		RequestBytes:         s.get("request_bytes").size(d.RequestBytes, 16<<10),
@@ -201,6 +201,16 @@ func (r *reader) limits(s *section) proxy.Limits {
 	}
 	s.close("command_timeout", "in_flight", "request_buffer", "user_connections", "commands_per_second", "bytes_per_second")
 	return l
+}
+
+// failureDelay reads limits.auth_failure_delay; 0s is none, for measuring.
+func failureDelay(v value, standard time.Duration) time.Duration {
+	d := v.duration(standard, true)
+	if d == 0 {
+		v.warn("remove it", "the time of a failing login may tell why it failed")
+		return -1
+	}
+	return d
 }
 
 // throttle reads limits.auth_failures: how many failing logins are let try. The

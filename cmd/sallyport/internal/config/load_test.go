@@ -3,8 +3,10 @@ package config
 import (
 	"bytes"
 	"crypto/x509"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/token"
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/tlsutil"
@@ -28,12 +32,18 @@ listeners:
       client_ca: tls/ca.crt
       client_auth: require
       min_version: "1.2"
-    allow: [10.0.0.0/8, 192.168.1.7]
+      tickets: false
+    allow:
+      - 10.0.0.0/8
+      - { network: 192.168.1.7, why: the build server, owner: platform, until: 2099-12-31 }
+    auth: [password, token, certificate]
+    proxy_protocol: { from: [10.0.0.5/32, 10.0.0.6] }
     anonymous: false
     backend: main
   - name: local
     address: unix:run/redis.sock
     mode: "0600"
+    proxy_protocol: { from: unix }
     backend: cache
 backends:
   main:
@@ -48,6 +58,10 @@ backends:
 policy:
   file: policy.yaml
   modes: { allow: enforce, guard: enforce, acl: enforce }
+  probes: refuse
+  commands: newest
+  passwords: { mode: report, min_length: 14, common: true, reuse: 5, max_age: 365d }
+  token_switch: true
 events:
   - sink: stdout
   - { sink: file, path: events.jsonl, mode: "0640" }
@@ -59,6 +73,9 @@ limits:
   handshakes: 7
   handshake_timeout: 6s
   auth_timeout: 5s
+  auth_failure_delay: 50ms
+  auth_failures: { per_user: 5, per_user_refill: 10s, per_source: 50, per_source_refill: 2s, trust: 30m, entries: 2048 }
+  auth_argument_bytes: 32KiB
   idle_timeout: 4s
   write_timeout: 3s
   request_bytes: 2MiB
@@ -72,10 +89,54 @@ shutdown: { delay: 1s, timeout: 2s }
 const documentedPolicy = `
 roles:
   reader: "+@read ~shared:*"
+  writer:
+    rules: "+@write ~shared:*"
+    from: [10.1.0.0/16]
+    listeners: [gateway]
+    why: the importer
+    owner: shop
+    until: 2099-12-31
 users:
   app:
-    rules: "on #5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 ~app:* &app:* +@read +@write +info"
+    rules: "on #cc383e25d9b9d37b563d97a1fbc568fcd49cd38b9f244750ea42e838162e9c58 ~app:* &app:* +@read +@write +info"
     roles: [reader]
+    from: [10.1.0.0/16, unix]
+    require: [certificate, password]
+    certificate: { uri: spiffe://prod/ns/shop/sa/app }
+    listeners: [gateway]
+    why: the shop
+    owner: shop
+    until: 2099-12-31T18:00:00Z
+  batch:
+    rules: "on ~jobs:* +@read"
+    certificate:
+      - { cn: batch.internal, fingerprint: "9f:86:d0:81:88:4c:7d:65:9a:2f:ea:a0:c5:5a:d0:15:a3:bf:4f:1b:2b:0b:82:2c:d1:5d:6c:15:b0:f0:0a:08" }
+      - { dns: [batch-1.internal, batch-2.internal], email: batch@shop.example }
+  robot:
+    rules: "on ~robot:* +@read"
+    token: { issuer: entra, subject: 4a5c }
+    tokens:
+      - { hash: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08, expires: 2099-12-31 }
+  person:
+    rules: "on ~person:* +@read"
+    password_hashes: ["$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$GpZ3sK/oH9p7VIiV56G/64Zo/8GaUw434IimaPqxwCo"]
+tokens:
+  - name: entra
+    issuer: https://login.example/tenant/v2.0
+    audience: [https://redis.azure.com/.default]
+    other_audiences: elsewhere
+    algorithms: [RS256]
+    keys: { url: https://login.example/tenant/keys, ca: tls/ca.crt, bearer_file: secrets/bearer, max_age: 12h }
+    user_claim: oid
+    login: token
+    leeway: 20s
+    roles: { claim: roles, map: { redis-readers: [reader], redis-writers: writer } }
+    listeners: [gateway]
+aclfile: users.acl
+acl_pubsub_default: resetchannels
+expiry:
+  - { keys: "pii:*", require: true, max: 30d, mode: refuse, why: data minimisation }
+  - { keys: [cache:*, tmp:*], max: 1h, mode: report }
 guard:
   categories: [admin, dangerous, scripting]
   never: [shutdown, debug, "@admin", config|set]
@@ -92,6 +153,8 @@ func folder(t *testing.T) string {
 		"sallyport.yaml":                       documented,
 		"policy.yaml":                          documentedPolicy,
 		"secrets/backend":                      "from-a-file\n",
+		"secrets/bearer":                       "x",
+		"users.acl":                            "user legacy on #cc383e25d9b9d37b563d97a1fbc568fcd49cd38b9f244750ea42e838162e9c58 ~legacy:* +@read\n",
 		"run/keep":                             "",
 		"machine/proc/self/cgroup":             "0::/pod\n",
 		"machine/sys/fs/cgroup/pod/memory.max": "1073741824\n",
@@ -113,14 +176,18 @@ func here(dir string, env map[string]string) surroundings {
 func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 	dir := folder(t)
 	cfg, problems := load(filepath.Join(dir, "sallyport.yaml"), here(dir, map[string]string{"REDIS_PASSWORD": "from-the-environment"}))
-	if len(problems) > 0 {
-		t.Fatalf("problems: %v", problems)
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.At, p.What)
+	}
+	if cfg == nil {
+		return
 	}
 	got := cfg.Options(Running{Version: "1.2.3"})
 	want := proxy.Options{
 		Listeners: []proxy.ListenerOptions{
-			{Name: "gateway", Network: "tcp", Address: "0.0.0.0:6380", Mode: 0o660, Backend: "main"},
-			{Name: "local", Network: "unix", Address: filepath.Join(dir, "run/redis.sock"), Mode: 0o600, Backend: "cache"},
+			{Name: "gateway", Network: "tcp", Address: "0.0.0.0:6380", Mode: 0o660, Backend: "main",
+				Proxy: []netip.Prefix{netip.MustParsePrefix("10.0.0.5/32"), netip.MustParsePrefix("10.0.0.6/32")}},
+			{Name: "local", Network: "unix", Address: filepath.Join(dir, "run/redis.sock"), Mode: 0o600, Backend: "cache", ProxyUnix: true},
 		},
 		Backends: map[string]backend.Options{
 			"main":  {Name: "main", User: "proxy", Nodes: []backend.Endpoint{{Network: "tcp", Address: "redis.internal:6379"}}},
@@ -128,22 +195,28 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 		},
 		Limits: proxy.Limits{
 			Connections: 9, ConnectionsPerSource: 8, Handshakes: 7,
-			HandshakeTimeout: 6 * time.Second, AuthTimeout: 5 * time.Second, IdleTimeout: 4 * time.Second, WriteTimeout: 3 * time.Second,
+			HandshakeTimeout: 6 * time.Second, AuthTimeout: 5 * time.Second, AuthFailureDelay: 50 * time.Millisecond, AuthArgumentBytes: 32 << 10, IdleTimeout: 4 * time.Second, WriteTimeout: 3 * time.Second,
 			RequestBytes: 2 << 20, RequestArgs: 1000, OutputBytes: 1 << 20, Memory: 256 << 20,
 		},
+		Auth: proxy.Auth{TokenSwitch: true, Throttle: acl.ThrottleOptions{
+			PairFailures: 5, PairRefill: 10 * time.Second, SourceFailures: 50, SourceRefill: 2 * time.Second, Trust: 30 * time.Minute, Entries: 2048,
+		}},
+		RefuseProbes: true,
+
 		Workers:  3,
 		Shutdown: proxy.Shutdown{Delay: time.Second, Timeout: 2 * time.Second},
 		Version:  "1.2.3",
 	}
 	ignored := cmp.Options{
-		cmpopts.IgnoreFields(proxy.Options{}, "Policy", "Table", "Recorder", "Logger"),
+		cmpopts.IgnoreFields(proxy.Options{}, "Policy", "Table", "Recorder", "Logger", "ACLFile"),
 		cmpopts.IgnoreFields(proxy.ListenerOptions{}, "TLS"),
 		cmpopts.IgnoreFields(backend.Options{}, "Password", "TLS", "Logger"),
-		cmpopts.EquateComparable(),
+		cmpopts.EquateComparable(netip.Prefix{}),
 	}
 	if d := cmp.Diff(want, got, ignored); d != "" {
 		t.Errorf("options differ (-want +got):\n%s", d)
 	}
+	documentedIdentities(t, cfg, dir)
 	if got.Listeners[0].TLS == nil || got.Listeners[1].TLS != nil {
 		t.Error("exactly the first listener must speak TLS")
 	}
@@ -167,6 +240,171 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 	}
 	if cfg.Admin == nil || cfg.Admin.Network != "tcp" || cfg.Admin.Address != "127.0.0.1:9380" {
 		t.Errorf("admin: %+v", cfg.Admin)
+	}
+}
+
+// documentedIdentities wants each way in of the documented policy to have
+// arrived where it is decided.
+func documentedIdentities(t *testing.T, cfg *Config, dir string) {
+	t.Helper()
+	now, inside := time.Now(), netip.MustParseAddr("10.1.2.3")
+	password := []byte("plover-lantern-42")
+	for _, c := range []struct {
+		name string
+		a    acl.Attempt
+		want acl.Reason
+	}{
+		{"app with both proofs", acl.Attempt{User: "app", Password: password, Cert: &acl.Certificate{URI: []string{"spiffe://prod/ns/shop/sa/app"}}}, acl.None},
+		{"batch by its DNS name alone", acl.Attempt{Cert: &acl.Certificate{DNS: []string{"batch-2.internal"}, Email: []string{"batch@shop.example"}}}, acl.None},
+		{"robot by its opaque token", acl.Attempt{User: "robot", Password: []byte("test")}, acl.None},
+		{"robot by the issuer it names", acl.Attempt{User: "4a5c", Password: []byte("x"), Token: &acl.TokenClaims{Issuer: "entra", Subject: "4a5c", User: "4a5c", Expires: now.Add(time.Hour)}}, acl.None},
+		{"a stranger with a token's role", acl.Attempt{User: "token", Password: []byte("x"), Token: &acl.TokenClaims{Issuer: "entra", Subject: "9", User: "9", Roles: []string{"reader"}, Expires: now.Add(time.Hour)}}, acl.None},
+		{"a user of the ACL file", acl.Attempt{User: "legacy", Password: password}, acl.None},
+		{"legacy with another password", acl.Attempt{User: "legacy", Password: []byte("x")}, acl.WrongPassword},
+	} {
+		c.a.Listener, c.a.Addr, c.a.Now = "gateway", inside, now
+		var pr acl.Principal
+		var got acl.Reason
+		if c.a.User == "" {
+			pr, got = cfg.Policy.Identify(&c.a)
+		} else {
+			pr, got = cfg.Policy.Authenticate(&c.a)
+		}
+		if got != c.want || (got == acl.None) != (pr.User != nil) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+	issuers := cfg.Issuers()
+	if len(issuers) != 1 {
+		t.Fatalf("issuers: %+v", issuers)
+	}
+	want := token.Issuer{
+		Name: "entra", Issuer: "https://login.example/tenant/v2.0", Audience: []string{"https://redis.azure.com/.default"},
+		Others: []string{"elsewhere"}, Algorithms: []string{"RS256"}, UserClaim: "oid", Leeway: 20 * time.Second,
+		Keys:  token.Keys{URL: "https://login.example/tenant/keys", BearerFile: filepath.Join(dir, "secrets/bearer"), MaxAge: 12 * time.Hour},
+		Roles: token.Roles{Claim: "roles", Map: map[string][]string{"redis-readers": {"reader"}, "redis-writers": {"writer"}}},
+	}
+	if issuers[0].Keys.CA == nil {
+		t.Error("the issuer's authority is not loaded")
+	}
+	issuers[0].Keys.CA = nil
+	if d := cmp.Diff(want, issuers[0]); d != "" {
+		t.Errorf("the issuer differs (-want +got):\n%s", d)
+	}
+	if got, want := cfg.Policy.PasswordRules(), (acl.PasswordRules{Mode: acl.Report, MinLength: 14, Common: true, Reuse: 5, MaxAge: 365 * 24 * time.Hour}); got != want {
+		t.Errorf("password rules %+v, want %+v", got, want)
+	}
+}
+
+func TestTheACLFileIsReadAndReplacedWhole(t *testing.T) {
+	dir := folder(t)
+	cfg, problems := load(filepath.Join(dir, "sallyport.yaml"), here(dir, map[string]string{"REDIS_PASSWORD": "x"}))
+	if cfg == nil {
+		t.Fatal(problems)
+	}
+	real, link := filepath.Join(dir, "data.acl"), filepath.Join(dir, "users.acl")
+	if err := os.Rename(link, real); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("data.acl", link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(real, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	var quiet []string
+	file := cfg.Options(Running{Quietly: func(name string, change func() error) error { quiet = append(quiet, name); return change() }}).ACLFile
+	if err := file.Write("user a off\n"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := file.Read()
+	info, statErr := os.Stat(real)
+	if err != nil || statErr != nil || got != "user a off\n" || info.Mode().Perm() != 0o640 || file.Name != "users.acl" {
+		t.Errorf("%q, %v, %v, %v", got, err, statErr, info.Mode())
+	}
+	if to, err := os.Readlink(link); to != "data.acl" || err != nil {
+		t.Error("the link was replaced instead of what it leads to")
+	}
+	if len(quiet) != 1 || quiet[0] != link {
+		t.Errorf("the watch was told of %q", quiet)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, ".*acl*")); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+	if err := os.RemoveAll(filepath.Dir(real)); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Write("x"); err == nil {
+		t.Error("a file in a folder that is gone was written")
+	}
+}
+
+// A change of each of these may change the outcome, so each is watched.
+func TestEveryFileThatIsReadIsNamed(t *testing.T) {
+	dir := folder(t)
+	r := newReader(here(dir, map[string]string{"REDIS_PASSWORD": "x"}))
+	if cfg, problems := r.load(filepath.Join(dir, "sallyport.yaml")); cfg == nil {
+		t.Fatal(problems)
+	}
+	slices.Sort(r.named)
+	var want []string
+	for _, name := range []string{"policy.yaml", "sallyport.yaml", "secrets/backend", "secrets/bearer", "tls/ca.crt", "tls/client.crt", "tls/client.key", "tls/server.crt", "tls/server.key", "users.acl"} {
+		want = append(want, filepath.Join(dir, name))
+	}
+	if d := cmp.Diff(want, r.named); d != "" {
+		t.Errorf("named (-want +got):\n%s", d)
+	}
+	writeFile(t, filepath.Join(dir, "policy.yaml"), []byte("aclfile: not-yet.acl\n"))
+	r = newReader(here(dir, map[string]string{"REDIS_PASSWORD": "x"}))
+	if cfg, _ := r.load(filepath.Join(dir, "sallyport.yaml")); cfg != nil || !slices.Contains(r.named, filepath.Join(dir, "not-yet.acl")) {
+		t.Errorf("of a faulty configuration: %q", r.named)
+	}
+}
+
+func TestRevocationListsAreRead(t *testing.T) {
+	dir := folder(t)
+	ca, err := tlsutil.NewDevCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists := func(lasting time.Duration) {
+		list, err := ca.CRL(lasting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(dir, "tls/clients.crl"), list)
+	}
+	writeFile(t, filepath.Join(dir, "tls/clients.crt"), ca.CertPEM())
+	lists(30 * 24 * time.Hour)
+	text := strings.Replace(documented, "      tickets: false\n", "      crl: tls/clients.crl\n      crl_missing: refuse\n", 1)
+	text = strings.Replace(text, "client_ca: tls/ca.crt", "client_ca: tls/clients.crt", 1)
+	path := filepath.Join(dir, "sallyport.yaml")
+	writeFile(t, path, []byte(text))
+	loaded := func(fault bool) (*Config, Problems) {
+		cfg, problems := load(path, here(dir, map[string]string{"REDIS_PASSWORD": "x"}))
+		if (cfg == nil) != fault {
+			t.Fatal(problems)
+		}
+		return cfg, problems
+	}
+	was, problems := loaded(false)
+	server := was.Options(Running{}).Listeners[0].TLS
+	if len(problems) > 0 || len(server.CRLs()) != 1 || server.Options().CRLMissing != tlsutil.RefuseMissing || server.Options().NoTickets {
+		t.Errorf("problems %v, options %+v", problems, server.Options())
+	}
+	before := server.CRLs()[0]
+	lists(time.Hour - 50*time.Minute)
+	if _, problems := loaded(false); len(problems) != 1 || !strings.HasPrefix(problems[0].What, "listeners[0].tls.crl: tls/clients.crl: goes stale at") {
+		t.Errorf("problems: %v", problems)
+	}
+	writeFile(t, filepath.Join(dir, "tls/clients.crl"), []byte("x"))
+	if _, problems := loaded(true); problems.Faults()[0].At.Line == 0 || !strings.Contains(problems.Error(), "tls.crl: tls/clients.crl: holds no revocation list") {
+		t.Errorf("problems: %v", problems)
+	}
+	lists(-time.Minute)
+	next, _ := loaded(false)
+	if err := next.Succeeds(was); err == nil || !strings.Contains(err.Error(), "listener gateway: ") {
+		t.Errorf("a stale list in the place of one until %v: %v", before.NextUpdate, err)
 	}
 }
 
@@ -202,6 +440,9 @@ func TestDefaultsAreThoseOfTheProxy(t *testing.T) {
 	got := cfg.Options(Running{})
 	want := proxy.DefaultLimits()
 	want.Memory = 2 << 30
+	if got.Auth != (proxy.Auth{Throttle: acl.ThrottleOptions{PairFailures: 10, PairRefill: 6 * time.Second, SourceFailures: 100, SourceRefill: time.Second, Trust: time.Hour, Entries: 1 << 16}}) {
+		t.Errorf("auth %+v", got.Auth)
+	}
 	if d := cmp.Diff(want, got.Limits); d != "" {
 		t.Errorf("limits differ:\n%s", d)
 	}
@@ -242,6 +483,10 @@ func TestWhatNeedsARestartIsNamed(t *testing.T) {
 		{base + "shutdown: {delay: 1s}\n", "shutdown"},
 		{base + "limits: {connections: 5}\n", "limits"},
 		{base + "limits: {memory: 30%}\n", "limits"},
+		{base + "limits: {auth_failures: {per_user: 5}}\n", "limits.auth_failures"},
+		{base + "limits: {auth_failures: off}\n", "limits.auth_failures"},
+		{strings.Replace(base, "p.yaml", "p.yaml, commands: redis-7.0.15", 1), "policy.commands"},
+		{strings.Replace(base, "p.yaml", "p.yaml, token_switch: true", 1), "policy.token_switch"},
 		{strings.Replace(base, "0600", "0660", 1), "listeners: mode of a"},
 	} {
 		if got := strings.Join(now.NeedsRestart(loaded(c.yaml)), ", "); got != c.want {

@@ -111,6 +111,9 @@ func (c *Config) aclFile(run Running) *proxy.ACLFile {
 	}
 }
 
+// RefusesProbes says whether policy.probes is refuse.
+func (c *Config) RefusesProbes() bool { return c.rules.refuseProbes }
+
 // AuditSinks gives the sinks of events; nothing is opened yet.
 func (c *Config) AuditSinks() []audit.Sink {
 	var out []audit.Sink
@@ -163,7 +166,6 @@ func (c *Config) NeedsRestart(next *Config) []string {
 	differ("shutdown", c.shutdown != next.shutdown)
 	differ("policy.commands", c.Table.Label() != next.Table.Label())
 	differ("policy.token_switch", c.rules.tokenSwitch != next.rules.tokenSwitch)
-	differ("policy: aclfile", c.rules.aclFile.path != next.rules.aclFile.path)
 	differ("limits.auth_failures", (c.throttle == nil) != (next.throttle == nil) || c.throttle != nil && *c.throttle != *next.throttle)
 	// A share of the memory is compared as it is written: what it comes to may
 	// change under a running process, and is no change of the file.

@@ -17,6 +17,9 @@ func (r *reader) tokens(v value) (sources []acl.TokenSource, issuers []token.Iss
 			continue
 		}
 		r.judgeIssuer(s, issuer, issuers)
+		if issuer.Name == "" {
+			continue // a fault already
+		}
 		sources, issuers = append(sources, source), append(issuers, issuer)
 	}
 	return sources, issuers
@@ -25,7 +28,7 @@ func (r *reader) tokens(v value) (sources []acl.TokenSource, issuers []token.Iss
 func (r *reader) issuer(s *section) (acl.TokenSource, token.Issuer) {
 	name := s.required("name").name()
 	source := acl.TokenSource{
-		Name: name.Text, Listeners: s.get("listeners").words(), Login: s.get("login").nonempty().Text, Note: s.note(),
+		Name: name.Text, Listeners: s.get("listeners").names(), Login: s.get("login").nonempty().Text, Note: s.note(),
 	}
 	issuer := token.Issuer{
 		Name:       name.Value,
@@ -87,11 +90,8 @@ func (r *reader) judgeIssuer(s *section, i token.Issuer, others []token.Issuer) 
 		return
 	}
 	for _, other := range others {
-		switch {
-		case other.Name == i.Name:
-			s.get("name").fault("%s is already the name of another issuer", quoted(i.Name))
-		case other.Issuer == i.Issuer:
-			s.get("issuer").fault("the issuer %s stands here already, as %s", quoted(i.Issuer), quoted(other.Name))
+		if other.Issuer == i.Issuer {
+			s.get("issuer").fault("%s has this issuer, too", quoted(other.Name))
 		}
 	}
 	err := i.Validate()

@@ -2,9 +2,9 @@ package config
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/sallyport/sallyport/acl"
+	yaml "go.yaml.in/yaml/v4"
 )
 
 // roles reads roles:. A role is a string of rules, or a mapping with where it
@@ -17,8 +17,8 @@ func (r *reader) roles(s *section) []acl.RoleSource {
 		if v.mapping() {
 			role := v.section()
 			rules = role.required("rules")
-			src.From = role.get("from").networkTexts()
-			src.Listeners = role.get("listeners").words()
+			src.From = role.get("from").names()
+			src.Listeners = role.get("listeners").names()
 			src.Note = role.note()
 			role.close()
 		}
@@ -40,13 +40,13 @@ func (r *reader) users(s *section) []acl.UserSource {
 		src := acl.UserSource{
 			Name: name, Rules: t.Text,
 			Roles:          u.get("roles").words(),
-			From:           u.get("from").networkTexts(),
-			Require:        u.get("require").words(),
+			From:           u.get("from").names(),
+			Require:        u.get("require").names(),
 			Certificates:   u.get("certificate").certificates(),
 			Token:          u.get("token").section().issuer(),
 			Tokens:         u.get("tokens").opaque(),
-			PasswordHashes: u.get("password_hashes").words(),
-			Listeners:      u.get("listeners").words(),
+			PasswordHashes: u.get("password_hashes").names(),
+			Listeners:      u.get("listeners").names(),
 			Note:           u.note(),
 		}
 		scripts := u.get("unsafe_scripts")
@@ -61,42 +61,16 @@ func (r *reader) users(s *section) []acl.UserSource {
 	return out
 }
 
-// networkTexts reads from: one network or a list; acl judges them. Absent is nil.
-func (v value) networkTexts() []acl.Text {
-	if !v.present() {
-		return nil
-	}
-	out := []acl.Text{}
-	for _, item := range v.items() {
-		if t := item.nonempty(); t.Value != "" {
-			t.At = item.inside(t)
-			out = append(out, t.Text)
-		}
-	}
-	if len(out) == 0 && !v.failedHere() && v.r.count(v) == 0 {
-		v.faultHint("leave it out for every network", "is empty: nobody could come in")
-	}
-	return out
-}
-
-// count is how many faults stand inside a value.
-func (r *reader) count(v value) int {
-	n := 0
-	for _, p := range r.problems {
-		if !p.Warning && strings.HasPrefix(p.What, v.path+"[") {
-			n++
-		}
-	}
-	return n
-}
-
-// names reads one string or a list of them.
+// names reads one string or a list of them, which must hold something where it
+// is written at all: an empty list would mean nobody. Absent is nil, and so is
+// a list of faults.
 func (v value) names() []acl.Text {
-	if !v.present() {
-		return nil
+	items := v.items()
+	if v.present() && len(items) == 0 && !v.failedHere() {
+		v.faultHint("name at least one", "is empty")
 	}
 	var out []acl.Text
-	for _, item := range v.items() {
+	for _, item := range items {
 		if t := item.nonempty(); t.Value != "" {
 			t.At = item.inside(t)
 			out = append(out, t.Text)
@@ -111,14 +85,15 @@ func (v value) certificates() []acl.CertificateSource {
 		return nil
 	}
 	items := []value{v}
-	if !v.mapping() {
+	if v.node.Kind == yaml.SequenceNode {
 		items = v.list()
 	}
-	if len(items) == 0 && !v.failedHere() {
+	if len(items) == 0 {
 		v.faultHint("leave it out if no certificate proves the user", "is empty")
 	}
 	var out []acl.CertificateSource
 	for _, item := range items {
+		before := len(v.r.problems)
 		s := item.section()
 		c := acl.CertificateSource{
 			At:  item.at,
@@ -126,11 +101,12 @@ func (v value) certificates() []acl.CertificateSource {
 			CN: s.get("cn").names(), Fingerprint: s.get("fingerprint").names(),
 		}
 		s.close()
-		if s.present() && len(s.entries) == 0 {
+		switch {
+		case len(c.URI)+len(c.DNS)+len(c.Email)+len(c.CN)+len(c.Fingerprint) > 0:
+			out = append(out, c)
+		case len(v.r.problems) == before:
 			item.faultHint("uri, dns, email, cn or fingerprint", "names nothing that a certificate could be known by")
-			continue
 		}
-		out = append(out, c)
 	}
 	return out
 }
@@ -142,6 +118,9 @@ func (s *section) issuer() *acl.TokenUserSource {
 	}
 	t := &acl.TokenUserSource{Issuer: s.required("issuer").nonempty().Text, Subject: s.get("subject").nonempty().Text}
 	s.close()
+	if t.Issuer.Value == "" {
+		return nil // a fault already
+	}
 	return t
 }
 
@@ -153,7 +132,7 @@ func (v value) opaque() []acl.OpaqueTokenSource {
 		hash := s.required("hash").nonempty()
 		t := acl.OpaqueTokenSource{Hash: hash.Text, Expires: s.get("expires").date()}
 		s.close()
-		if s.present() {
+		if hash.Value != "" {
 			out = append(out, t)
 		}
 	}
