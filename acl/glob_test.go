@@ -140,7 +140,7 @@ func TestGlob_gives_up_in_time(t *testing.T) {
 	if p.match(key) {
 		t.Error("it matches")
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("it took %v", took)
 	}
 	long := compilePattern("a*b?*c")
