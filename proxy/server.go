@@ -54,7 +54,8 @@ func NewServer(o Options) (*Server, error) {
 	o.Limits = o.Limits.withDefaults()
 	s := &Server{opts: o, log: o.Logger, backends: make(map[string]*backend.Backend), fatal: make(chan error, 1)}
 	s.policy.Store(o.Policy)
-	s.gate.init(o.Limits)
+	s.fitDescriptors(&s.opts.Limits)
+	s.gate.init(s.opts.Limits)
 	if err := s.measure(); err != nil {
 		return nil, err
 	}
