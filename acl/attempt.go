@@ -16,6 +16,9 @@ type Attempt struct {
 	Password []byte       // nil: none tried
 	Token    *TokenClaims // set by the caller when Password was a token that verified
 	Now      time.Time
+	// Lenient is for Renew after a change at run time (ACL SETUSER): as in Redis, a
+	// password that was taken away ends no session then.
+	Lenient bool
 }
 
 // Certificate is what a client certificate says that was verified. Its names are
@@ -122,6 +125,7 @@ type Principal struct {
 
 // secret says which of a user's passwords was taken, by the hash the user keeps.
 type secret struct {
-	hash  passwordHash
-	argon string
+	hash   passwordHash
+	argon  string
+	waived bool // it was taken away at run time, which ends no session
 }

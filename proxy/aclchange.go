@@ -29,17 +29,17 @@ func (s *Server) change(make func(now *acl.Policy) (*acl.Policy, error)) error {
 	if err != nil {
 		return err
 	}
-	s.install(next)
+	s.install(next, true)
 	return nil
 }
 
 // install is called under changes.mu. Each loop takes what is in force when it
 // gets to it, so that no loop goes back to an older policy.
-func (s *Server) install(p *acl.Policy) {
+func (s *Server) install(p *acl.Policy, atRunTime bool) {
 	s.mu.Lock()
 	s.policy.Store(p)
 	s.mu.Unlock()
-	s.each(func(w *worker) { w.rejudge(s.policy.Load()) })
+	s.each(func(w *worker) { w.rejudge(s.policy.Load(), atRunTime) })
 	s.forgetTickets()
 	s.measureHashes(p)
 }

@@ -88,12 +88,15 @@ func (s *Server) SetPolicy(p *acl.Policy) {
 	s.changes.mu.Lock()
 	defer s.changes.mu.Unlock()
 	s.forgetChanges()
-	s.install(p)
+	s.install(p, false)
 }
 
-// rejudge holds every open session against a new policy.
-func (w *worker) rejudge(p *acl.Policy) {
+// rejudge holds every open session against a new policy. Where it was changed at
+// run time, a session goes on whose user has another password now, as in Redis.
+func (w *worker) rejudge(p *acl.Policy, atRunTime bool) {
 	w.policy = p
+	w.lenient = atRunTime
+	defer func() { w.lenient = false }()
 	for sn := w.sessions; sn != nil; {
 		next := sn.next
 		if !w.renew(sn) {

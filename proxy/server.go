@@ -67,7 +67,8 @@ func NewServer(o Options) (*Server, error) {
 	s.born, s.runID = time.Now(), newRunID()
 	s.refuseProbes.Store(o.RefuseProbes)
 	s.aclFile.Store(o.ACLFile)
-	s.gate.init(o.Limits)
+	s.fitDescriptors(&s.opts.Limits)
+	s.gate.init(s.opts.Limits)
 	s.proofs.init(&s.opts)
 	s.tokens.Store(o.Auth.Tokens)
 	if err := s.measure(); err != nil {

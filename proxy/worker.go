@@ -36,6 +36,7 @@ type worker struct {
 	draining     bool
 	congested    bool      // some session waits until a backend has caught up
 	relieved     time.Time // the turn that last closed holders of memory
+	lenient      bool      // sessions are being held against a change made at run time
 	soonest      time.Time // when something may end that a session stands on; zero: nothing will
 }
 
@@ -165,6 +166,7 @@ func (w *worker) renew(s *session) bool {
 		return true
 	}
 	a := s.attempt()
+	a.Lenient = w.lenient
 	pr, reason := w.policy.Renew(s.who, &a)
 	if reason != acl.None {
 		return false
