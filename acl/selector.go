@@ -1,7 +1,6 @@
 package acl
 
 import (
-	"math/bits"
 	"slices"
 	"strings"
 
@@ -15,13 +14,6 @@ func newBitmap(n int) bitmap            { return make(bitmap, (n+63)/64) }
 func (b bitmap) has(id command.ID) bool { return b[id>>6]&(1<<(id&63)) != 0 }
 func (b bitmap) set(id command.ID)      { b[id>>6] |= 1 << (id & 63) }
 func (b bitmap) clear(id command.ID)    { b[id>>6] &^= 1 << (id & 63) }
-func (b bitmap) empty() bool            { return b.len() == 0 }
-func (b bitmap) len() (n int) {
-	for _, w := range b {
-		n += bits.OnesCount64(w)
-	}
-	return n
-}
 func (b bitmap) put(id command.ID, on bool) {
 	if on {
 		b.set(id)
