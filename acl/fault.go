@@ -133,13 +133,18 @@ func editDistance(a, b string, limit int) int {
 	return above[len(b)]
 }
 
+// serverText is an error in the very words of a Redis server, capital and all.
+type serverText string
+
+func (e serverText) Error() string { return string(e) }
+
 // ErrUserName is the answer to a user name with white space or a NUL byte in it.
 //
 //lint:ignore ST1005 Redis's own words, as clients compare them
 var ErrUserName = errors.New("Usernames can't contain spaces or null characters")
 
 // ErrDefaultUser is the answer to ACL DELUSER default.
-var ErrDefaultUser = errors.New("The 'default' user cannot be removed")
+var ErrDefaultUser error = serverText("The 'default' user cannot be removed")
 
 // DefinedError is the answer to ACL SETUSER and DELUSER of a user whom the
 // operator keeps in policy.yaml.

@@ -53,7 +53,7 @@ const maxKnownIssuers = 256
 // checked signatures.
 type crl struct {
 	file    string
-	list    *x509.RevocationList // without its entries
+	list    *x509.RevocationList // without its entries and extensions
 	scope   scope
 	revoked map[string]struct{} // by serialKey
 

@@ -148,7 +148,11 @@ func parseCRL(der []byte) (*crl, *Fault) {
 		c.revoked[serialKey(e.SerialNumber)] = struct{}{}
 	}
 	// The index has all that is asked for; of a large list the rest is most.
-	list.RevokedCertificateEntries, list.RevokedCertificates, list.Raw = nil, nil, nil //nolint:staticcheck // deprecated, but filled
+	c.list = &x509.RevocationList{
+		RawTBSRevocationList: list.RawTBSRevocationList, SignatureAlgorithm: list.SignatureAlgorithm, Signature: list.Signature,
+		RawIssuer: list.RawIssuer, Issuer: list.Issuer, AuthorityKeyId: list.AuthorityKeyId,
+		Number: list.Number, ThisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate,
+	}
 	return c, nil
 }
 

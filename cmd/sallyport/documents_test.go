@@ -110,8 +110,11 @@ func TestDocumentChecksSeeWhatIsMissing(t *testing.T) {
 // README's files are the example's, and load without a fault or a finding.
 func TestReadmeConfigurationLoads(t *testing.T) {
 	blocks := fencesOf(readText(t, "README.md"), "yaml")
-	if len(blocks) != 2 {
-		t.Fatalf("README has %d yaml blocks, not 2", len(blocks))
+	if len(blocks) != 3 {
+		t.Fatalf("README has %d yaml blocks, not 3", len(blocks))
+	}
+	if file := readText(t, "deploy/examples/factors/policy.yaml"); !strings.Contains(file, blocks[2]) {
+		t.Error("README shows other users than deploy/examples/factors has")
 	}
 	for i, name := range []string{"sallyport.yaml", "policy.yaml"} {
 		if file := readText(t, exampleFolder+"/"+name); blocks[i] != file {
