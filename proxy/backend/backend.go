@@ -137,6 +137,9 @@ func (b *Backend) Pool(l *loop.Loop) *Pool {
 func (p *Pool) Pipeline(k Key) *Pipeline {
 	ln := p.lines[k]
 	if ln == nil {
+		if len(p.lines) >= maxLines {
+			p.retire()
+		}
 		ln = &line{pool: p, key: k}
 		ln.Pipeline = *NewPipeline(k.Proto, p.l.Now, &p.Stats)
 		ln.state = closed
@@ -146,6 +149,33 @@ func (p *Pool) Pipeline(k Key) *Pipeline {
 		}
 	}
 	return &ln.Pipeline
+}
+
+// maxLines is how many connections a loop keeps to a node, idle ones included:
+// twice what the usual sixteen databases need. A node may have thousands of
+// databases, and one client may select them all.
+const maxLines = 64
+
+// retire closes the oldest connection that nobody waits on. Whoever wants its
+// database finds its Pipeline Gone and asks for it anew. Those in use are no more
+// than there are clients.
+func (p *Pool) retire() {
+	var oldest *line
+	for _, ln := range p.lines {
+		idle := ln.key.DB != 0 && ln.state == ready && ln.Outstanding() == 0
+		if idle && (oldest == nil || ln.since.Before(oldest.since)) {
+			oldest = ln
+		}
+	}
+	if oldest == nil {
+		return
+	}
+	delete(p.lines, oldest.key)
+	conn := oldest.conn
+	oldest.up(false)
+	oldest.conn = nil
+	oldest.drop(closed)
+	conn.Close()
 }
 
 // Probe calls done, on the loop, as soon as it is known whether the database
