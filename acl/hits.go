@@ -28,6 +28,13 @@ func (r *Rule) Hit() {
 	}
 }
 
+// HitN counts n decisions that rest on the rule, as Hit does one.
+func (r *Rule) HitN(n uint64) {
+	if r != nil && r.hits != nil {
+		r.hits.Add(n)
+	}
+}
+
 // Hits gives how many decisions were counted on the rule.
 func (r *Rule) Hits() uint64 {
 	if r == nil || r.hits == nil {

@@ -150,6 +150,7 @@ func (s *Server) allowed(f *facts) bool {
 		return true
 	}
 	d := f.policy.AdmitAddr(f.listener, f.client)
+	d.Rule.Hit()
 	if !d.Allowed {
 		s.turnAway(f, d.Reason, d.Rule)
 	}

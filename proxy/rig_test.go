@@ -137,7 +137,7 @@ func compile(t testing.TB, users map[string]string, allow map[string][]string) *
 func compileWith(t testing.TB, users map[string]string, allow map[string][]string, change func(*acl.Source)) *acl.Policy {
 	t.Helper()
 	text := func(s string) acl.Text { return acl.Text{Value: s} }
-	src := acl.Source{Table: command.Newest()}
+	src := acl.Source{Table: command.Newest(), Hits: acl.NewHits()}
 	for _, l := range []string{"gateway", "plain"} {
 		ls := acl.ListenerSource{Name: text(l)}
 		for _, a := range allow[l] {

@@ -248,6 +248,7 @@ func (s *session) serve(args [][]byte) {
 	s.decision = metrics.Allowed
 	if s.user != nil {
 		d := s.w.policy.Decide(s.user, call)
+		s.w.hit(d.Rule)
 		if !d.Allowed {
 			if !s.probe(args, d) {
 				s.refuse(d.Reason, args, d)

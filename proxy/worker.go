@@ -36,6 +36,8 @@ type worker struct {
 	draining     bool
 	congested    bool      // some session waits until a backend has caught up
 	relieved     time.Time // the turn that last closed holders of memory
+	ruled        *acl.Rule // decided the calls counted in rulings
+	rulings      uint64
 	lenient      bool      // sessions are being held against a change made at run time
 	soonest      time.Time // when something may end that a session stands on; zero: nothing will
 }

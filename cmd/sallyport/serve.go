@@ -162,6 +162,7 @@ func (d *daemon) startAdmin() error {
 		Version: func() any { return thisBuild() },
 		Drain:   func() { d.drain <- struct{}{} },
 		Reload:  func(context.Context) error { return d.reload(audit.MethodAPI) },
+		Rules:   func(ctx context.Context) (any, error) { return d.server.Rules(ctx) },
 		Acted:   d.acted,
 		Logger:  d.log,
 	})

@@ -30,8 +30,11 @@ func (s *Server) table() map[string]route {
 	if s.options.Version != nil {
 		t["/version"] = route{http.MethodGet, s.version}
 	}
-	if s.options.Sessions != nil {
-		t["/api/v1/sessions"] = route{http.MethodGet, s.sessions}
+	if f := s.options.Sessions; f != nil {
+		t["/api/v1/sessions"] = route{http.MethodGet, list(f)}
+	}
+	if f := s.options.Rules; f != nil {
+		t["/api/v1/rules"] = route{http.MethodGet, list(f)}
 	}
 	if s.options.Drain != nil {
 		t["/api/v1/drain"] = route{http.MethodPost, s.drain}
@@ -105,13 +108,16 @@ func (s *Server) version(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, s.options.Version())
 }
 
-func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
-	list, err := s.options.Sessions(r.Context())
-	if err != nil {
-		problem(w, http.StatusServiceUnavailable, err.Error())
-		return
+// list answers with what f gathers.
+func list(f func(context.Context) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		items, err := f(r.Context())
+		if err != nil {
+			problem(w, http.StatusServiceUnavailable, err.Error())
+			return
+		}
+		answer(w, http.StatusOK, items)
 	}
-	answer(w, http.StatusOK, list)
 }
 
 // drain begins the drain. Asking again is fine and changes nothing.

@@ -20,6 +20,8 @@ type Options struct {
 	Ready   func() error
 	Metrics http.Handler
 	Version func() any // for JSON
+	// Rules lists the rules in force and how often each decided, for JSON.
+	Rules func(ctx context.Context) (any, error)
 	// Sessions lists the open sessions, for JSON.
 	Sessions func(ctx context.Context) (any, error)
 	// Drain begins to end the proxy and returns at once. It is called once at most.
