@@ -118,7 +118,8 @@ func (p *Policy) Identify(a *Attempt) (Principal, Reason) {
 // The Principal it gives is what the session has from now on; any Reason but
 // None means that it ends: the user is gone, off or ended, its listener, network
 // or certificate does not fit any more, its method is switched off, or its token
-// is over or no longer known. A changed password ends no session, as in Redis.
+// is over or no longer known, or the password it gave is its user's no more; the
+// last not where a.Lenient says so.
 func (p *Policy) Renew(pr Principal, a *Attempt) (Principal, Reason) {
 	l := p.listeners[a.Listener]
 	switch {
@@ -154,16 +155,20 @@ func (p *Policy) Renew(pr Principal, a *Attempt) (Principal, Reason) {
 	if r := u.mayEnter(a); r != None {
 		return Principal{}, r
 	}
-	if pr.Method == MethodToken && !slices.ContainsFunc(u.tokens, func(t opaqueToken) bool { return t.id == pr.TokenID && !t.ended(a.Now) }) {
-		return Principal{}, TokenInvalid
+	next := pr
+	if pr.Method == MethodToken {
+		i := slices.IndexFunc(u.tokens, func(t opaqueToken) bool { return t.id == pr.TokenID && !t.ended(a.Now) })
+		if i < 0 {
+			return Principal{}, TokenInvalid
+		}
+		next.Expires = u.tokens[i].expires // which may be another than at the login
 	}
 	if pr.Factors&FactorToken == 0 && !u.opens() && !u.keeps(pr.secret) {
 		if !a.Lenient {
 			return Principal{}, WrongPassword // what it gave is no password of the user's any more, or never was
 		}
-		pr.secret = secret{waived: true}
+		next.secret = secret{waived: true}
 	}
-	next := pr
 	next.Factors &= FactorPassword | FactorToken
 	return p.complete(next, u, l, a, nil)
 }

@@ -144,6 +144,10 @@ func TestAuthenticate_by_opaque_token(t *testing.T) {
 		t.Errorf("a live session after its token's end: %v", r)
 	}
 	src := tokenHouse()
+	src.Users[len(src.Users)-1].Tokens[0].Expires.Value = "2026-12-01T12:30:00Z"
+	if next, r := mustCompile(t, src).Renew(pr, &Attempt{Listener: "gw", Now: noon}); r != None || !next.Expires.Equal(noon.Add(30*time.Minute)) {
+		t.Errorf("a live session whose token is to end earlier: %v, until %v", r, next.Expires)
+	}
 	src.Users[len(src.Users)-1].Tokens = src.Users[len(src.Users)-1].Tokens[1:]
 	if _, r := mustCompile(t, src).Renew(pr, &Attempt{Listener: "gw", Now: noon}); r != TokenInvalid {
 		t.Errorf("a live session whose token is withdrawn: %v", r)
