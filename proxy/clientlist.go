@@ -190,7 +190,8 @@ func (s *session) killFilters(args [][]byte, f *clientFilter) bool {
 		case fold(word, "laddr"):
 			f.laddr = copied(value)
 		case fold(word, "user"):
-			if s.w.policy.User(string(value)) == nil {
+			// Who sees nobody but itself is not told who else there is.
+			if f.only == nil && s.w.policy.User(string(value)) == nil {
 				s.fail("ERR No such user '" + excerpt(value) + "'")
 				return false
 			}

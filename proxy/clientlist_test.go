@@ -91,6 +91,8 @@ func TestCLIENTKILLEndsOnesOwnUsersSessionsAndAnyForWhoNamesIt(t *testing.T) {
 		r.want(one, "0", "CLIENT", "KILL", "ID", id)
 	}
 	r.want(one, "0", "CLIENT", "KILL", "USER", "app")
+	r.want(one, "0", "CLIENT", "KILL", "USER", "nosuch") // nor does it learn who else there is
+	r.want(admin, "ERR No such user 'nosuch'", "CLIENT", "KILL", "USER", "nosuch")
 	r.want(one, "1", "CLIENT", "KILL", "ID", idOf(t, two))
 	gone(two)
 	r.await("close_conn", "user", "root", "reason", "killed")

@@ -14,9 +14,9 @@ import (
 func (s *session) elsewhere(work func() (answer func())) {
 	s.waiting = true
 	w := s.w
-	w.srv.accepts.Add(1)
+	w.srv.proofs.out.Add(1)
 	go func() {
-		defer w.srv.accepts.Done()
+		defer w.srv.proofs.out.Done()
 		answer := func() { s.fail("ERR internal error") }
 		func() {
 			defer func() {
@@ -42,7 +42,8 @@ func (s *session) elsewhere(work func() (answer func())) {
 const askTimeout = 2 * time.Second
 
 // ask runs f for every worker on its loop and gathers what they say. A loop
-// that does not answer in time is left out. Not to be called on a loop.
+// that does not answer in time, or before the server closes, is left out. Not to be
+// called on a loop.
 func ask[T any](s *Server, f func(*worker) T) []T {
 	s.mu.Lock()
 	workers := append([]*worker(nil), s.workers...)
@@ -62,6 +63,8 @@ func ask[T any](s *Server, f func(*worker) T) []T {
 		case one := <-said:
 			all = append(all, one)
 		case <-timeout.C:
+			return all
+		case <-s.proofs.ctx.Done():
 			return all
 		}
 	}

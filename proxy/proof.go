@@ -37,7 +37,7 @@ type check func(ctx context.Context, p *acl.Policy, a *acl.Attempt) (acl.Princip
 type proofs struct {
 	ctx        context.Context // ends with the server
 	stop       context.CancelFunc
-	out        sync.WaitGroup // goroutines that prove something
+	out        sync.WaitGroup // goroutines that prove something, and the rest of what leaves a loop
 	signatures chan struct{}  // a place for each check that may run
 	hashes     chan struct{}
 

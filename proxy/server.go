@@ -262,7 +262,7 @@ func (s *Server) Close() {
 			}
 		})
 		s.group.Close()
-		s.proofs.out.Wait() // only loops and watchTime begin proofs, so none can begin any more
+		s.proofs.out.Wait() // only loops and watchTime begin what it counts, so nothing can begin any more
 		for _, b := range s.backends {
 			b.Wait()
 		}
