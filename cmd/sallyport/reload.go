@@ -16,6 +16,7 @@ func (d *daemon) reload(by audit.Method) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	began, before := time.Now(), d.watch.before()
+	defer d.watch.done()
 	cfg, problems, named := config.LoadNaming(d.path, config.Keep{Hits: d.hits, Table: d.cfg.Table})
 	d.watch.tried(before, began, named)
 	err := d.replace(cfg, problems)

@@ -42,6 +42,7 @@ type watch struct {
 	mu    sync.Mutex
 	files []string              // absolute
 	known map[string]contentSum // as of the last reload that was tried
+	under bool                  // a reload is: what it read may be older than what is written now
 }
 
 // contentSum is what tells one state of a file from another. The zero value is
@@ -105,12 +106,20 @@ func (w *watch) load(std streams, path string) (*config.Config, config.Problems,
 }
 
 // before notes the state that a reload is about to read. Whoever reloads calls
-// it first, and tried afterwards.
+// it first, tried when the files are read, and done when they are in force or not.
 func (w *watch) before() map[string]contentSum {
 	w.mu.Lock()
 	files := w.files
+	w.under = true
 	w.mu.Unlock()
 	return look(files)
+}
+
+// done ends what before began.
+func (w *watch) done() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.under = false
 }
 
 // tried notes that a reload has read files. What it read for the first time
@@ -138,13 +147,14 @@ func (w *watch) tried(before map[string]contentSum, began time.Time, files []str
 	}
 }
 
-// quietly runs a change of ours to one of the files, which is no reason to reload.
+// quietly runs a change of ours to one of the files, which is no reason to reload;
+// but during a reload it is, as that one is about to put the older state in force.
 func (w *watch) quietly(file string, change func() error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	untouched := sumOf(file) == w.known[file]
 	err := change()
-	if untouched {
+	if untouched && !w.under {
 		w.known[file] = sumOf(file)
 	}
 	return err

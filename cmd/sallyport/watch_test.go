@@ -221,6 +221,24 @@ func TestWatch(t *testing.T) {
 		replaced(t, file, "three")
 		w.reloaded(t, nil)
 	})
+	t.Run("unless a reload is about to put the older state in force", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "users.acl")
+		put(t, file, "one")
+		w := newWatch(zap.NewNop())
+		w.tried(nil, time.Now(), []string{file})
+		w.tried(w.before(), time.Now(), []string{file})
+		must(t, w.quietly(file, func() error { replaced(t, file, "two"); return nil }))
+		w.done()
+		if _, differs := w.changed(); !differs {
+			t.Error("what was saved during a reload is not read again")
+		}
+		w.tried(w.before(), time.Now(), []string{file})
+		w.done()
+		must(t, w.quietly(file, func() error { replaced(t, file, "three"); return nil }))
+		if _, differs := w.changed(); differs {
+			t.Error("what was saved after it is")
+		}
+	})
 	t.Run("unless somebody else wrote before", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "users.acl")
 		put(t, file, "one")
