@@ -33,13 +33,14 @@ func (s *Server) change(make func(now *acl.Policy) (*acl.Policy, error)) error {
 	return nil
 }
 
-// install is called under changes.mu. Each loop takes what is in force when it
-// gets to it, so that no loop goes back to an older policy.
+// install is called under changes.mu, so each loop gets the policies in their
+// order and holds its sessions against every one of them as strictly as it asks:
+// what a reload takes away, a change at run time beside it does not waive.
 func (s *Server) install(p *acl.Policy, atRunTime bool) {
 	s.mu.Lock()
 	s.policy.Store(p)
 	s.mu.Unlock()
-	s.each(func(w *worker) { w.rejudge(s.policy.Load(), atRunTime) })
+	s.each(func(w *worker) { w.rejudge(p, atRunTime) })
 	s.forgetTickets()
 	s.measureHashes(p)
 }

@@ -40,3 +40,23 @@ func TestAnOpenSessionEndsWhenThePasswordItGaveIsTakenFromItsUser(t *testing.T) 
 		r.want(c, "OK", "SET", "app:k", "2")
 	}
 }
+
+func TestAReloadBesideAChangeAtRunTimeIsAsStrictAsAlone(t *testing.T) {
+	node := redistest.Start(t)
+	const rules = "on ~app:* +@write #"
+	r := withRig(t, node.Addr(), func(s *setup) {
+		s.users = map[string]string{"app": rules + acl.HashPassword([]byte("lost"))}
+	})
+	c := r.dial("plain", nil)
+	r.want(c, "OK", "AUTH", "app", "lost")
+	release := r.server.Hold() // the loops get to both at once
+	if err := r.server.SetUser("other", "on"); err != nil {
+		t.Fatal(err)
+	}
+	r.server.SetPolicy(compile(t, map[string]string{"app": rules + acl.HashPassword([]byte("kept"))}, nil))
+	release()
+	if v, err := c.Receive(); err == nil {
+		t.Errorf("the session got %v", v)
+	}
+	r.await("close_conn", "user", "app", "reason", "policy_changed")
+}

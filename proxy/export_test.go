@@ -1,0 +1,15 @@
+package proxy
+
+import "github.com/sallyport/sallyport/acl"
+
+// Hold keeps every loop from its work until release is called.
+func (s *Server) Hold() (release func()) {
+	held := make(chan struct{})
+	s.each(func(*worker) { <-held })
+	return func() { close(held) }
+}
+
+// SetUser does what ACL SETUSER does, without a session.
+func (s *Server) SetUser(name string, rules ...string) error {
+	return s.change(func(now *acl.Policy) (*acl.Policy, error) { return now.WithUser(name, rules) })
+}
