@@ -185,14 +185,18 @@ func (s *session) begin() {
 	}
 	s.speakFor(acl.Principal{})
 	s.reader.SetLimits(s.w.loginLimits)
-	s.awaitAuth()
 }
 
-// reset is RESET: back to the state after admission.
+// reset is RESET: back to the state after admission. The time to log in begins
+// anew for who was somebody; a stranger's goes on, or RESETs would prolong it for ever.
 func (s *session) reset() {
+	stranger := s.user == nil
 	s.db, s.pipe, s.name = 0, nil, nil
 	s.setProto(2)
 	s.begin()
+	if !stranger && s.user == nil {
+		s.awaitAuth()
+	}
 	s.emit(resp.AppendSimple(s.w.scratch[:0], "RESET"))
 }
 

@@ -222,6 +222,29 @@ func TestConnectionLimits(t *testing.T) {
 	})
 }
 
+func TestResetGivesAStrangerNoMoreTimeToLogIn(t *testing.T) {
+	r := withRig(t, redistest.Start(t).Addr(), func(s *setup) { s.limits.AuthTimeout = 300 * time.Millisecond })
+	keeps := func(c *redistest.Client) bool {
+		began := time.Now()
+		for time.Since(began) < 3*time.Second {
+			if _, err := c.Do("RESET"); err != nil {
+				return false
+			}
+		}
+		return true
+	}
+	c := r.dial("plain", nil)
+	if keeps(c) {
+		t.Fatal("a stranger who sends RESET again and again stays")
+	}
+	r.await("close_conn", "listener", "plain", "reason", "auth_timeout")
+	c = r.login("root")
+	r.want(c, "RESET", "RESET")
+	if keeps(c) {
+		t.Fatal("somebody who became a stranger by RESET stays one for ever")
+	}
+}
+
 func TestAStrangerHasTheAuthTimeoutAndNoMore(t *testing.T) {
 	redis := redistest.Start(t)
 	r := withRig(t, redis.Addr(), func(s *setup) {

@@ -87,7 +87,9 @@ func (w *worker) join(s *session, c *loop.Conn) {
 	w.count.Listeners[s.facts.listenerIndex].Connection(metrics.ConnectionAccepted)
 	w.newConnEvent(s)
 	w.look(s.facts.certEnds)
-	s.begin()
+	if s.begin(); s.user == nil {
+		s.awaitAuth()
+	}
 	if w.limits.IdleTimeout > 0 {
 		s.watchIdle()
 	}
