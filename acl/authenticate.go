@@ -243,7 +243,7 @@ func (p *Policy) complete(pr Principal, u *User, l *listener, a *Attempt, tokenR
 	if u.from != nil {
 		pr.Factors |= FactorNetwork
 	}
-	if l.methods&FactorCertificate != 0 && u.heldBy(a.Cert) {
+	if l.methods&FactorCertificate != 0 && p.isOf(a.Cert, u, a.Listener) {
 		pr.Factors |= FactorCertificate
 	}
 	if pr.Method.factor()&^l.methods != 0 {

@@ -440,3 +440,33 @@ func TestAuthenticate_costs_the_same_whoever_is_asked_about(t *testing.T) {
 		}
 	}
 }
+
+func TestACertificateThatCouldBeTwoUsersIsNoFactorOfEither(t *testing.T) {
+	source := house(
+		member("ops", "on #"+hashOf("pw")+" ~* +@read", func(u *UserSource) {
+			u.Certificates = []CertificateSource{{CN: textsOf("ops")}}
+			u.Require = textsOf("certificate", "password")
+		}),
+		member("batch", "on ~* +@read", func(u *UserSource) {
+			u.Certificates = []CertificateSource{{URI: textsOf("spiffe://prod/batch")}}
+			u.Listeners = textsOf("gw")
+		}),
+	)
+	p, problems := Compile(source)
+	if p == nil {
+		t.Fatal(problems)
+	}
+	both := &Certificate{CommonNames: []string{"ops"}, URI: []string{"spiffe://prod/batch"}}
+	a := Attempt{Listener: "gw", Addr: addr("10.0.0.1"), User: "ops", Password: []byte("pw"), Cert: both, Now: noon}
+	if pr, r := p.Authenticate(&a); r != FactorMissing {
+		t.Errorf("with a certificate of two users: %q %v", userOf(pr), r)
+	}
+	a.Listener = "side" // where batch is nobody
+	pr, r := p.Authenticate(&a)
+	if r != None || pr.Factors&FactorCertificate == 0 {
+		t.Errorf("where it is one user's alone: %q %v %v", userOf(pr), pr.Factors, r)
+	}
+	if _, r := p.Renew(pr, &a); r != None {
+		t.Errorf("renewed: %v", r)
+	}
+}

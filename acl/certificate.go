@@ -106,6 +106,16 @@ func (p *Policy) holders(c *Certificate, listener string) []*User {
 	return found
 }
 
+// isOf says whether the certificate is the user's and nobody else's at the
+// listener: one that could be two users' proves neither, beside a password either.
+func (p *Policy) isOf(c *Certificate, u *User, listener string) bool {
+	if !u.heldBy(c) {
+		return false
+	}
+	holders := p.holders(c, listener)
+	return len(holders) == 1 && holders[0].name == u.name
+}
+
 // compileCertificates reads users.X.certificate.
 func (c *compiler) compileCertificates(u *User, field string, list []CertificateSource) {
 	for i := range list {
