@@ -193,7 +193,10 @@ func TestVerifyRefuses(t *testing.T) {
 				t.Errorf("NeedsKeys is %v", e.NeedsKeys())
 			}
 			// Nothing a client chose is in the error.
-			said := err.Error() + e.TokenID
+			said := err.Error()
+			if !strings.HasPrefix(e.TokenID, "sha256:") { // a digest's digits are nobody's words
+				said += e.TokenID
+			}
 			for _, chosen := range []string{"evil", "mail", "admin", "dev/null", "3f2c", "pairwise", secretPart} {
 				if strings.Contains(said, chosen) {
 					t.Errorf("the error %q repeats the token", said)
