@@ -20,7 +20,7 @@ const (
 	attrKeys                       // KEYS: its pattern may confine it
 	attrTracking                   // CLIENT TRACKING: wide in broadcast mode
 	attrScript                     // runs or loads code that reaches everything
-	attrFloor                      // ACL SETUSER, DELUSER, LOAD, SAVE: no mode lifts a refusal
+	attrFloor                      // ACL SETUSER, DELUSER, LOAD, SAVE, LIST, GETUSER: no mode lifts a refusal
 	attrExpiry                     // its shape says what becomes of its keys' expiry, and expiry: asks
 	attrUserRules = attrGuarded | attrWide | attrTracking | attrScript
 )
@@ -85,7 +85,8 @@ func attrOf(spec *command.Spec, g *guard) attr {
 		a |= attrWide | attrKeys
 	case "client|tracking":
 		a = a&^attrWide | attrTracking
-	case "acl|setuser", "acl|deluser", "acl|load", "acl|save":
+	case "acl|setuser", "acl|deluser", "acl|load", "acl|save",
+		"acl|list", "acl|getuser": // these two show hashes, of which a short password is soon found
 		a |= attrFloor
 	}
 	return a
