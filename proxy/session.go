@@ -13,17 +13,6 @@ import (
 	"github.com/sallyport/sallyport/proxy/resp"
 )
 
-// How far a session may run ahead of its replies. Beyond it the session is not
-// fed and its socket not read, until replies have gone out.
-const (
-	maxInFlight      = 1024
-	maxInFlightBytes = 1 << 20
-	outputHighWater  = 256 << 10
-)
-
-// farewell is how long owed replies may take to leave once the proxy ended a session.
-const farewell = time.Second
-
 // port is the connection below a session: *loop.Conn, or a test's.
 type port interface {
 	Out() []byte
@@ -154,79 +143,6 @@ func (s *session) drive() {
 		s.serve(args)
 	}
 	s.backpressure()
-}
-
-// fed reports whether the next call may be taken now.
-func (s *session) fed() bool {
-	if s.finishing || s.ended || s.waiting {
-		return false
-	}
-	if s.held != nil {
-		return s.slots.len() == 0
-	}
-	return s.roomy()
-}
-
-// roomy reports whether the session is within its window.
-func (s *session) roomy() bool { return s.inWindow() && !s.full && !s.stuck }
-
-func (s *session) inWindow() bool {
-	return s.slots.len() < maxInFlight && s.slots.owed < maxInFlightBytes
-}
-
-// gauge looks at both ends. Calls that the node does not take would pile up in
-// front of it, where closing a client frees nothing: they stay with their senders.
-func (s *session) gauge() {
-	s.full = s.port.Unsent() >= outputHighWater
-	if s.stuck = s.pipe != nil && s.pipe.Congested(); s.stuck {
-		s.w.congested = true
-	}
-}
-
-// backpressure stops reading a client that has to wait, and sees to it that it
-// is looked at again.
-func (s *session) backpressure() {
-	if s.finishing || s.ended || s.fed() {
-		return
-	}
-	if !s.paused {
-		s.paused = true
-		s.port.Pause()
-	}
-	s.retry()
-}
-
-// retry has a session that only its own unsent output holds back looked at
-// after this turn's flush, which may well take all of it. Where the kernel has
-// already taken less than it was given, Drained will come instead.
-func (s *session) retry() {
-	if !s.waiting && s.held == nil && s.inWindow() && !s.stuck && !s.port.Blocked() {
-		s.port.Again()
-	}
-}
-
-// resume looks whether a session that had to wait may go on.
-func (s *session) resume() {
-	if s.finishing || s.ended {
-		return
-	}
-	s.gauge()
-	if !s.fed() {
-		if s.paused {
-			s.retry()
-		}
-		return
-	}
-	if s.paused {
-		if s.slots.len() > maxInFlight/2 {
-			return
-		}
-		s.paused = false
-		s.port.Resume()
-		s.port.Again()
-	} else if s.held != nil || s.eof {
-		s.port.Again()
-	}
 }
 
 // serve judges one call and answers or forwards it.
@@ -381,95 +297,6 @@ func (s *session) settle() {
 		}
 	}
 	s.resume()
-}
-
-// outputLimit ends a client that does not read what it asked for.
-func (s *session) outputLimit() {
-	unsent := s.port.Unsent()
-	if unsent < outputHighWater && s.slots.held == 0 {
-		return
-	}
-	if int64(unsent+s.slots.held) > s.w.limits.OutputBytes {
-		s.cutOff(audit.CloseOutputLimit)
-		return
-	}
-	s.account()
-	if s.w.srv.overfull() {
-		s.w.relieve()
-	}
-}
-
-// finish stops reading and ends the session when every owed reply has left.
-func (s *session) finish(reason audit.CloseReason) {
-	if s.finishing || s.ended {
-		return
-	}
-	s.finishing, s.reason = true, reason
-	if s.slots.len() == 0 && !s.waiting {
-		s.end(reason)
-		return
-	}
-	if !s.paused {
-		s.paused = true
-		s.port.Pause()
-	}
-}
-
-// end closes the connection after what has been appended has left.
-func (s *session) end(reason audit.CloseReason) {
-	if s.ended {
-		return
-	}
-	within := farewell
-	if reason == audit.CloseClient || reason == audit.CloseDrain {
-		within = 0 // what it asked for is its own: it may read at its pace
-	}
-	s.depart(reason, within)
-}
-
-// depart closes the connection, giving what has been appended some time to leave;
-// 0: as long as the client goes on reading.
-func (s *session) depart(reason audit.CloseReason, within time.Duration) {
-	s.ended, s.reason = true, reason
-	s.stopTimers()
-	s.port.CloseAfterFlush(within)
-}
-
-func (s *session) stopTimers() {
-	s.authTimer.Stop()
-	s.idleTimer.Stop()
-	s.abandon()
-	if s.lease != nil {
-		s.lease.timer.Stop()
-	}
-}
-
-// expire ends the session for a reason of ours: nothing new is decided, owed
-// replies may still leave for a moment.
-func (s *session) expire(reason audit.CloseReason) {
-	if s.ended {
-		s.w.arm(&s.idleTimer, farewell, s.port.Close) // it may still be reading at its pace
-		return
-	}
-	if s.trial != nil {
-		s.abandon()
-		s.waiting = false
-	}
-	if s.finishing { // for a milder reason
-		s.reason = reason
-		if s.slots.len() == 0 && !s.waiting {
-			s.end(reason)
-		}
-	}
-	s.finish(reason)
-	if !s.ended {
-		s.idleTimer.Stop()
-		s.w.arm(&s.idleTimer, farewell, func() {
-			if !s.ended {
-				s.depart(reason, time.Millisecond) // what has come until now has had its time
-			}
-		})
-	}
 }
 
 // turning reports a call that changes how later ones are made.
