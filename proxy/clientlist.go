@@ -21,6 +21,7 @@ const (
 // zero picks everybody. Addresses are compared as CLIENT LIST prints them.
 type clientFilter struct {
 	only   *string // sessions of this user alone, whatever else is asked
+	issuer *string // with only: who vouches for the name, where the policy has no such user
 	ids    []int64
 	addr   *string
 	laddr  *string
@@ -36,7 +37,7 @@ func (f *clientFilter) picks(s *session) bool {
 		name := s.user.Name()
 		user = &name
 	}
-	return !s.ended && is(f.only, user) && (f.ids == nil || slices.Contains(f.ids, int64(s.facts.id))) &&
+	return !s.ended && is(f.only, user) && is(f.issuer, &s.who.Issuer) && (f.ids == nil || slices.Contains(f.ids, int64(s.facts.id))) &&
 		is(f.addr, &s.facts.remote) && is(f.laddr, &s.facts.local) && is(f.user, user) &&
 		(f.kind == "" || f.kind == "normal") && s.facts.id != f.skip &&
 		(f.minAge == 0 || int64(s.w.now().Sub(s.began).Seconds()) >= f.minAge)
@@ -52,7 +53,13 @@ func (s *session) clientFilter(own bool) clientFilter {
 		return clientFilter{}
 	}
 	name := s.user.Name()
-	return clientFilter{only: &name}
+	f := clientFilter{only: &name}
+	if s.w.policy.User(name) == nil {
+		// A name that a token brought: another issuer's is somebody else's.
+		issuer := s.who.Issuer
+		f.issuer = &issuer
+	}
+	return f
 }
 
 // clientList is CLIENT LIST [TYPE type] [ID id …], over all loops.

@@ -59,8 +59,9 @@ func clip(line string) string {
 
 var (
 	// secretWord is a password or a hash in the words of Redis ACL rules. A
-	// quoted password may hold spaces: it is hidden up to the next quote.
-	secretWord = regexp.MustCompile(`(["'])([><])[^"']+|(^|[\s"'(\[{,:])([><#!])\S+`)
+	// quoted password may hold spaces: it is hidden up to the next quote. A blank
+	// that slipped in behind the sign leaves it a password.
+	secretWord = regexp.MustCompile(`(["'])([><])[^"']+|(^|[\s"'(\[{,:])([><])\s*\S+|(^|[\s"'(\[{,:])([#!])\S+`)
 	// userInfo is a user or a password in a URL.
 	userInfo = regexp.MustCompile(`://[^/@\s"']+@`)
 	// keyColon is anything that may be a mapping key, with its colon.
@@ -70,7 +71,7 @@ var (
 // maskWords hides the password words of ACL rules in a line or a message.
 func maskWords(s string) string {
 	s = userInfo.ReplaceAllString(s, "://"+mask+"@")
-	return secretWord.ReplaceAllString(s, "${1}${3}${2}${4}"+mask)
+	return secretWord.ReplaceAllString(s, "${1}${3}${5}${2}${4}${6}"+mask)
 }
 
 // secretKey tells whether a key is, or was meant to be, the name of a secret

@@ -29,6 +29,7 @@ func TestLinesAreShownWithoutSecrets(t *testing.T) {
 		"in rules in a list":       "[on, '>hunter2', \">hunter2\"]\n",
 		"first of the rules":       "rules: '>hunter2 on'\n",
 		"in a selector":            "rules: on (>hunter2)\n",
+		"a blank behind the sign":  "rules: 'on > hunter2 +@read'\n",
 		"with a space in rules":    "rules: 'on \">hunter2 hunter2\"'\n",
 		"in folded rules":          "rules: >\n  on\n  >hunter2\n",
 		"a token":                  "token: hunter2\n",
