@@ -258,7 +258,7 @@ func (r *rig) want(c *redistest.Client, want string, args ...string) {
 		}
 	}
 	if g := fmt.Sprint(got); g != want {
-		r.t.Fatalf("%s answered %q, want %q", strings.Join(args, " "), g, want)
+		r.t.Fatalf("%.200s answered %.200q, want %q", strings.Join(args, " "), g, want)
 	}
 }
 
