@@ -205,7 +205,9 @@ func TestATokenMayBe64KiBInHELLOToo(t *testing.T) {
 // While a key is fetched, the session waits and keeps little, and the loop serves everybody else.
 func TestAKeyThatHasToBeFetchedHoldsUpItsOwnSessionAlone(t *testing.T) {
 	p := newIDP(t)
+	p.mu.Lock()
 	p.hold = make(chan struct{})
+	p.mu.Unlock()
 	r := tokens(t, p, nil)
 	c, other := r.dial("plain", nil), r.login("root")
 	const pings = 1 << 20
