@@ -148,8 +148,8 @@ func TestKeysFromFiles(t *testing.T) {
 	if err := v.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := v.Verify(good(t, nil), noon.AddDate(1, 0, 0)); !errors.Is(err, ErrExpired) {
-		t.Errorf("only its time should be wrong: %v", err)
+	if _, err := v.Verify(good(t, nil), noon); err != nil {
+		t.Errorf("a token under the file's key: %v", err)
 	}
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
