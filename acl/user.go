@@ -36,6 +36,7 @@ type User struct {
 	tokens       []opaqueToken
 	argon        []argonHash
 	passwordsSet time.Time // zero: unknown
+	limits       Limits
 
 	selectors []*selector // root, written ones, roles
 	roles     []string

@@ -82,6 +82,11 @@ type Limits struct {
 	OutputBytes          int64 // one client's unread replies
 	AuthArgumentBytes    int   // one argument of AUTH or HELLO before login; 0: as any other (16 KiB)
 	Memory               int64 // all clients' buffers together
+
+	// Of one user, over all loops. policy.yaml may say otherwise of a user. 0: no limit.
+	UserConnections   int
+	CommandsPerSecond int
+	BytesPerSecond    int64 // requests and replies
 }
 
 // DefaultLimits are the limits of a configuration that names none.

@@ -36,6 +36,7 @@ type Server struct {
 	closed    bool
 
 	gate     gate
+	quotas   quotas
 	proofs   proofs
 	tokens   atomic.Pointer[token.Verifier] // nil: no token is taken
 	kept     atomic.Int64                   // memory of readers and slots, over all loops

@@ -8,6 +8,10 @@ const (
 	outputHighWater  = 256 << 10
 )
 
+// turnCalls is how many calls of one session are served in a turn: the others on
+// its loop have theirs in between, however many it has sent at once.
+const turnCalls = 1024
+
 // fed reports whether the next call may be taken now.
 func (s *session) fed() bool {
 	if s.finishing || s.ended || s.waiting {
@@ -20,7 +24,9 @@ func (s *session) fed() bool {
 }
 
 // roomy reports whether the session is within its window.
-func (s *session) roomy() bool { return s.inWindow() && !s.full && !s.stuck }
+func (s *session) roomy() bool {
+	return s.inWindow() && !s.full && !s.stuck && !s.pace.broke && s.commands < s.pace.turn
+}
 
 func (s *session) inWindow() bool {
 	return s.slots.len() < maxInFlight && s.slots.owed < maxInFlightBytes
@@ -29,6 +35,7 @@ func (s *session) inWindow() bool {
 // gauge looks at both ends. Calls that the node does not take would pile up in
 // front of it, where closing a client frees nothing: they stay with their senders.
 func (s *session) gauge() {
+	s.meter()
 	s.full = s.port.Unsent() >= outputHighWater
 	if s.stuck = s.pipe != nil && s.pipe.Congested(); s.stuck {
 		s.w.congested = true
@@ -38,7 +45,15 @@ func (s *session) gauge() {
 // backpressure stops reading a client that has to wait, and sees to it that it
 // is looked at again.
 func (s *session) backpressure() {
-	if s.finishing || s.ended || s.fed() {
+	if s.finishing || s.ended {
+		return
+	}
+	if s.fed() {
+		if s.paused && s.slots.len() <= maxInFlight/2 {
+			// It was asked again, not resumed, and has caught up.
+			s.paused = false
+			s.port.Resume()
+		}
 		return
 	}
 	if !s.paused {
@@ -52,7 +67,7 @@ func (s *session) backpressure() {
 // after this turn's flush, which may well take all of it. Where the kernel has
 // already taken less than it was given, Drained will come instead.
 func (s *session) retry() {
-	if !s.waiting && s.held == nil && s.inWindow() && !s.stuck && !s.port.Blocked() {
+	if !s.waiting && s.held == nil && s.inWindow() && !s.stuck && !s.pace.broke && !s.port.Blocked() {
 		s.port.Again()
 	}
 }
