@@ -341,6 +341,8 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.AuthTimeout, d.AuthTimeout)
 	fill(&l.AuthFailureDelay, d.AuthFailureDelay)
 	fill(&l.WriteTimeout, d.WriteTimeout)
+	fill(&l.CommandTimeout, d.CommandTimeout)
+	fill(&l.InFlight, d.InFlight)
 	fill(&l.RequestBytes, d.RequestBytes)
 	fill(&l.RequestArgs, d.RequestArgs)
 	fill(&l.OutputBytes, d.OutputBytes)

@@ -32,6 +32,9 @@ type worker struct {
 	behind   latency // of the backends
 	scratch  []byte  // for building one local reply
 	shares   map[*quota]*share
+	senders  loop.Timer // when the first of those may be out of time who have begun a command
+
+	watchingSenders bool // that timer runs
 
 	loginLimits  resp.Limits // before login
 	readerLimits resp.Limits // after it

@@ -223,6 +223,8 @@ func (r *reader) limits(s *section) proxy.Limits {
 		AuthFailureDelay:     failureDelay(s.get("auth_failure_delay"), d.AuthFailureDelay),
 		IdleTimeout:          s.get("idle_timeout").duration(0, true),
 		WriteTimeout:         s.get("write_timeout").duration(d.WriteTimeout, false),
+		CommandTimeout:       s.get("command_timeout").duration(d.CommandTimeout, false),
+		InFlight:             s.get("in_flight").number(d.InFlight, 1, 1<<20),
 		RequestBytes:         s.get("request_bytes").size(d.RequestBytes, 16<<10),
 		RequestArgs:          s.get("request_args").number(d.RequestArgs, 16, 1<<30),
 		OutputBytes:          s.get("output_bytes").size(d.OutputBytes, 16<<10),
@@ -232,7 +234,7 @@ func (r *reader) limits(s *section) proxy.Limits {
 		CommandsPerSecond:    s.get("commands_per_second").number(0, 0, maxRate),
 		BytesPerSecond:       s.get("bytes_per_second").rate(),
 	}
-	s.close("command_timeout", "in_flight", "request_buffer")
+	s.close("request_buffer")
 	return l
 }
 
