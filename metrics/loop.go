@@ -51,7 +51,7 @@ const (
 // goroutine owns it. Make one with Set.NewLoop; everything in it only grows, but
 // for Listeners[i].Connections and BufferBytes.
 type Loop struct {
-	Listeners      []Listener // by number, as in Options.Listeners
+	Listeners      []Listener // by number, as in Options.Listeners; see Listener
 	Received, Sent uint64     // bytes from and to clients, as RESP: without TLS
 	BufferBytes    int64      // held for clients now
 	CommandSeconds Histogram  // from a call's last byte to its reply in order
@@ -60,6 +60,15 @@ type Loop struct {
 	commands [maxClasses][numDecisions]uint64
 	auth     [numMethods][2]uint64 // failed, ok
 	number   int                   // which loop of its Set
+}
+
+// Listener gives the counters of the listener with that number, of one that
+// Set.Listener added after the Loop was made, too. Whoever owns the Loop calls it.
+func (l *Loop) Listener(number int) *Listener {
+	for len(l.Listeners) <= number {
+		l.Listeners = append(l.Listeners, Listener{})
+	}
+	return &l.Listeners[number]
 }
 
 // Listener is what a Loop counts for one listener.
