@@ -73,6 +73,7 @@ func (s *Server) Reload(o Options) error {
 	if o.Policy != nil {
 		s.SetPolicy(o.Policy)
 	}
+	s.RejudgeTokens()
 	s.open(plan)
 	s.leaveBackends(backends.former)
 	s.certified(o.Listeners)

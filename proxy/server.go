@@ -39,6 +39,7 @@ type Server struct {
 	handshakeTimeout atomic.Int64 // nanoseconds
 
 	gate     gate
+	quotas   quotas
 	proofs   proofs
 	tokens   atomic.Pointer[token.Verifier] // nil: no token is taken
 	kept     atomic.Int64                   // memory of readers and slots, over all loops
@@ -283,6 +284,8 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.AuthTimeout, d.AuthTimeout)
 	fill(&l.AuthFailureDelay, d.AuthFailureDelay)
 	fill(&l.WriteTimeout, d.WriteTimeout)
+	fill(&l.CommandTimeout, d.CommandTimeout)
+	fill(&l.InFlight, d.InFlight)
 	fill(&l.RequestBytes, d.RequestBytes)
 	fill(&l.RequestArgs, d.RequestArgs)
 	fill(&l.OutputBytes, d.OutputBytes)
