@@ -2,7 +2,9 @@ package metrics
 
 import (
 	"crypto/fips140"
+	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -93,8 +95,21 @@ func (c *collector) keep(l *Loop) {
 	}
 }
 
-// total adds everything up.
-func (c *collector) total() *Loop {
+func (c *collector) listener(name string) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.listeners, name); i >= 0 {
+		return i, nil
+	}
+	if len(c.listeners) >= maxListeners {
+		return 0, fmt.Errorf("metrics: more than %d names of listeners in the life of a process", maxListeners)
+	}
+	c.listeners = append(slices.Clip(c.listeners), name) // those handed out stay as they are
+	return len(c.listeners) - 1, nil
+}
+
+// total adds everything up, and says whose numbers are whose.
+func (c *collector) total() (*Loop, []string) {
 	if c.gather != nil {
 		c.gather(c.keep)
 	}
@@ -105,7 +120,7 @@ func (c *collector) total() *Loop {
 	for _, l := range c.last {
 		sum.add(l)
 	}
-	return sum
+	return sum, c.listeners
 }
 
 // Describe implements prometheus.Collector.
@@ -121,11 +136,11 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector. Every series of the closed lists is
 // there from the start, at zero, so that a first event shows as an increase.
 func (c *collector) Collect(to chan<- prometheus.Metric) {
-	total := c.total()
+	total, listeners := c.total()
 	count := func(d *prometheus.Desc, n uint64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 	}
-	for i, name := range c.listeners {
+	for i, name := range listeners {
 		if name == "" {
 			continue
 		}

@@ -69,7 +69,7 @@ const (
 // goroutine owns it. Make one with Set.NewLoop; everything in it only grows, but
 // for Listeners[i].Connections, BufferBytes and Lingering.
 type Loop struct {
-	Listeners      []Listener // by number, as in Options.Listeners
+	Listeners      []Listener // by number, as in Options.Listeners; see Listener
 	Received, Sent uint64     // bytes from and to clients, as RESP: without TLS
 	BufferBytes    int64      // held for clients now
 	Lingering      int64      // sockets still open for a last reply to arrive
@@ -81,6 +81,15 @@ type Loop struct {
 	closed   [maxCloses]uint64
 	paused   [numObstacles]uint64
 	number   int // which loop of its Set
+}
+
+// Listener gives the counters of the listener with that number, of one that
+// Set.Listener added after the Loop was made, too. Whoever owns the Loop calls it.
+func (l *Loop) Listener(number int) *Listener {
+	for len(l.Listeners) <= number {
+		l.Listeners = append(l.Listeners, Listener{})
+	}
+	return &l.Listeners[number]
 }
 
 // Listener is what a Loop counts for one listener.

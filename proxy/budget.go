@@ -37,7 +37,7 @@ func (s *Server) lingering() int {
 }
 
 // overfull reports whether limits.memory is exceeded.
-func (s *Server) overfull() bool { return s.held() > s.opts.Limits.Memory }
+func (s *Server) overfull() bool { return s.held() > s.memory.Load() }
 
 // excess is how much has to go; 0 or less: nothing.
 func (s *Server) excess() int64 { return s.held() - s.opts.Limits.Memory/10*9 }

@@ -19,7 +19,7 @@ import (
 type Options struct {
 	Listeners []ListenerOptions
 	Backends  map[string]backend.Options
-	Policy    *acl.Policy
+	Policy    *acl.Policy // nil, for Reload alone: the one in force stays
 	Table     *command.Table
 	Limits    Limits
 	Auth      Auth

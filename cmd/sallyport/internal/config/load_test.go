@@ -491,14 +491,17 @@ func TestWhatNeedsARestartIsNamed(t *testing.T) {
 		{base + "events: [{sink: stderr}]\n", "events"},
 		{base + "admin: {address: '127.0.0.1:3'}\n", "admin.address"},
 		{base + "workers: 2\n", "workers"},
-		{base + "shutdown: {delay: 1s}\n", "shutdown"},
-		{base + "limits: {connections: 5}\n", "limits"},
-		{base + "limits: {memory: 30%}\n", "limits"},
+		{base + "shutdown: {delay: 1s}\n", ""},
+		{base + "limits: {connections: 5}\n", ""},
+		{base + "limits: {memory: 30%}\n", ""},
+		{base + "limits: {handshakes: 5}\n", "limits.handshakes"},
+		{base + "limits: {write_timeout: 5s}\n", "limits.write_timeout"},
+		{base + "limits: {auth_failure_delay: 5s}\n", "limits.auth_failure_delay"},
 		{base + "limits: {auth_failures: {per_user: 5}}\n", "limits.auth_failures"},
 		{base + "limits: {auth_failures: off}\n", "limits.auth_failures"},
 		{strings.Replace(base, "p.yaml", "p.yaml, commands: redis-7.0.15", 1), "policy.commands"},
 		{strings.Replace(base, "p.yaml", "p.yaml, token_switch: true", 1), "policy.token_switch"},
-		{strings.Replace(base, "0600", "0660", 1), "listeners: mode of a"},
+		{strings.Replace(base, "0600", "0660", 1), ""},
 	} {
 		if got := strings.Join(now.NeedsRestart(loaded(c.yaml)), ", "); got != c.want {
 			t.Errorf("%s\nneeds a restart for %q, want %q", c.yaml, got, c.want)
