@@ -65,6 +65,7 @@ type ListenerOptions struct {
 	Backend   string          // key of Options.Backends
 	Proxy     []netip.Prefix  // networks whose connections begin with a PROXY protocol header; with any, all others are turned away
 	ProxyUnix bool            // a unix listener whose connections begin with one
+	Names     *command.Names  // what commands are called here; nil: as everywhere
 }
 
 // Limits bounds what clients can make the proxy hold. Zero values take the documented defaults (DefaultLimits).
