@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -283,24 +282,9 @@ type listener struct {
 }
 
 func bind(o ListenerOptions, index int) (*listener, error) {
-	if o.Network == "unix" {
-		if err := removeStale(o.Address); err != nil {
-			return nil, err
-		}
-	}
-	ln, err := net.Listen(o.Network, o.Address)
+	ln, err := listen(o)
 	if err != nil {
 		return nil, err
-	}
-	if o.Network == "unix" {
-		mode := o.Mode
-		if mode == 0 {
-			mode = 0o660
-		}
-		if err := os.Chmod(o.Address, mode); err != nil {
-			ln.Close()
-			return nil, err
-		}
 	}
 	l := &listener{opts: o, index: index, ln: ln}
 	l.tls.Store(o.TLS)
@@ -309,25 +293,6 @@ func bind(o ListenerOptions, index int) (*listener, error) {
 		l.judged.Store(certifiedBy(o.TLS, time.Now()))
 	}
 	return l, nil
-}
-
-// removeStale removes a socket that nobody listens on any more, and nothing else.
-func removeStale(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode()&os.ModeSocket == 0 {
-		return fmt.Errorf("%s exists and is not a socket", path)
-	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		c.Close()
-		return fmt.Errorf("%s is in use by another process", path)
-	}
-	return os.Remove(path)
 }
 
 func (l *listener) close() { l.ln.Close() }

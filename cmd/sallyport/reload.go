@@ -15,11 +15,22 @@ import (
 func (d *daemon) reload(by audit.Method) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
+	d.over.reloading()
+	defer d.over.ready("serving")
 	began, before := time.Now(), d.watch.before()
 	defer d.watch.done()
 	cfg, problems, named := config.LoadNaming(d.path, config.Keep{Hits: d.hits, Table: d.cfg.Table})
 	d.watch.tried(before, began, named)
-	err := d.replace(cfg, problems)
+	var written []string
+	if cfg != nil {
+		written = cfg.Written()
+	}
+	err := d.enclosure.admits(named, written)
+	if err != nil {
+		problems = nil // that they can't be read is no fault of theirs
+	} else {
+		err = d.replace(cfg, problems)
+	}
 	event := audit.Event{Time: time.Now(), Kind: audit.Reload, Method: by, Status: audit.OK, Duration: time.Since(began)}
 	if err != nil {
 		event.Status, event.Rule = audit.Failed, err.Error()

@@ -56,6 +56,7 @@ func (c *Config) Options(run Running) proxy.Options {
 			Backend:   l.backend,
 			Proxy:     l.proxy,
 			ProxyUnix: l.proxyUnix,
+			ReusePort: l.reusePort,
 		})
 	}
 	for _, b := range c.backends {
@@ -175,6 +176,7 @@ func (c *Config) NeedsRestart(next *Config) []string {
 	for _, l := range c.listeners {
 		for _, to := range next.listeners {
 			differ("listeners: mode of "+l.name.Value, l.name.Value == to.name.Value && l.mode != to.mode)
+			differ("listeners: reuse_port of "+l.name.Value, l.name.Value == to.name.Value && l.reusePort != to.reusePort)
 		}
 	}
 	return keys
