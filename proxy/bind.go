@@ -31,11 +31,7 @@ func listen(o ListenerOptions) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	mode := o.Mode
-	if mode == 0 {
-		mode = 0o660
-	}
-	if err := os.Chmod(o.Address, mode); err != nil {
+	if err := os.Chmod(o.Address, o.mode()); err != nil {
 		ln.Close()
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,8 +36,9 @@ security events go to the sinks that the configuration names.
 Signals: TERM and INT drain (no longer ready, no new clients, replies that are
 owed are delivered) and end; a second one ends at once. HUP reloads
 configuration, policy and certificates, all or nothing: a file with a fault
-changes nothing, and the log says what is wrong and where; addresses, limits and
-sinks belong to the start, and a reload that would change them is refused. USR1
+changes nothing, and the log says what is wrong and where. Listeners and backends
+come and go with a reload; event sinks, workers, the nodes of a backend and a few
+limits belong to the start, and a reload that would change one names it. USR1
 opens the event files anew, for log rotation.
 
 A supervisor is told of start, reload, end and well-being as systemd wants it
@@ -123,7 +125,7 @@ type daemon struct {
 	watch     *watch
 	enclosure *enclosure
 	over      supervisor
-	ending    time.Duration // how long the end may take
+	ending    atomic.Int64 // how long the end may take, a time.Duration
 
 	drain    chan struct{} // asked for over HTTP
 	admin    func()        // ends the admin endpoints
@@ -140,8 +142,9 @@ func start(cfg *config.Config, path string, log *zap.Logger, w *watch) (*daemon,
 	d := &daemon{
 		path: path, log: log, recorder: recorder, cfg: cfg, watch: w, hits: w.hits,
 		drain: make(chan struct{}, 1), admin: func() {}, adminErr: make(chan error, 1),
-		enclosure: &enclosure{}, over: supervisor{log}, ending: cfg.Ending(),
+		enclosure: &enclosure{}, over: supervisor{log},
 	}
+	d.ending.Store(int64(cfg.Ending()))
 	passed, err := passedSockets()
 	if err == nil {
 		defer passed.close()
@@ -305,7 +308,7 @@ var errTwice = errors.New("a second signal cut the drain short")
 // before the first signal comes, which must not cut it then.
 func (d *daemon) end(signals <-chan os.Signal, why string, heard int) error {
 	d.log.Info("draining", zap.String("by", why))
-	d.over.stopping(d.ending)
+	d.over.stopping(time.Duration(d.ending.Load()))
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	drained := make(chan error, 1)
