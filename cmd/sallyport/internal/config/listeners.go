@@ -28,6 +28,7 @@ type listener struct {
 	renamed   []renaming     // commands.rename
 	disabled  []value        // commands.disable
 	names     *command.Names // made of both; nil: there are none
+	reusePort bool
 	anonymous bool
 	saidSo    value // anonymous:
 	backend   string
@@ -89,10 +90,20 @@ func (r *reader) listener(s *section) listener {
 	l.readNames(s.get("commands").section())
 	l.proxyProtocol(s.get("proxy_protocol").section())
 	l.mode = l.socketMode(s.get("mode"))
+	l.reusePort = l.sharedPort(s.get("reuse_port"))
 	r.plaintext(s.get("unsafe_plaintext"), s.get("tls").present(), l.address,
 		s.path+".address", "an address that other machines reach needs tls")
 	s.close()
 	return l
+}
+
+// sharedPort reads reuse_port: a process that replaces this one may listen beside it.
+func (l *listener) sharedPort(v value) bool {
+	on := v.flag()
+	if on && l.address.network == "unix" {
+		v.faultHint("an address with a port", "a unix socket has one process that listens")
+	}
+	return on
 }
 
 // name reads v as the name of a listener or a backend.
