@@ -234,6 +234,7 @@ func (s *session) cutOff(reason audit.CloseReason) {
 		return
 	}
 	s.cut, s.ended, s.reason = true, true, reason
+	s.letGo()
 	s.authTimer.Stop()
 	s.idleTimer.Stop()
 	s.port.Close()
