@@ -14,12 +14,13 @@ const prefix = "sallyport_"
 
 // collector turns what loops counted into metrics.
 type collector struct {
-	listeners, reasons, classes []string
-	gather                      func(add func(*Loop))
-	dropped                     func() map[string]uint64
+	listeners, reasons, classes, closes []string
+
+	gather  func(add func(*Loop))
+	dropped func() map[string]uint64
 
 	connections, connectionsTotal, refused, auth, commands *prometheus.Desc
-	received, sent, buffer, eventsDropped                  *prometheus.Desc
+	received, sent, buffer, eventsDropped, closed, paused  *prometheus.Desc
 	commandSeconds, backendSeconds                         *prometheus.Desc
 
 	mu      sync.Mutex
@@ -33,6 +34,7 @@ func newCollector(o Options) *collector {
 	}
 	c := &collector{
 		listeners: labels(o.Listeners), reasons: labels(o.Reasons), classes: labels(o.Classes),
+		closes: labels(o.Closes),
 		gather: o.Gather, dropped: o.EventsDropped,
 
 		connections:      desc("connections", "Open client connections.", "listener"),
@@ -42,6 +44,8 @@ func newCollector(o Options) *collector {
 		commands:         desc("commands_total", "Calls, by the class of the command and what was decided.", "class", "decision"),
 		received:         desc("received_bytes_total", "Bytes from clients, without TLS."),
 		sent:             desc("sent_bytes_total", "Bytes to clients, without TLS."),
+		closed:           desc("connections_closed_total", "Ends of client connections, by reason.", "reason"),
+		paused:           desc("reads_paused_total", "Times a client was not read for a while, by what held it back.", "cause"),
 		buffer:           desc("buffer_bytes", "Memory held for clients' requests and replies."),
 		eventsDropped:    desc("events_dropped_total", "Security events a sink could not take.", "sink"),
 		commandSeconds:   desc("command_seconds", "Time from a call to its reply, as the client has it from us."),
@@ -106,7 +110,7 @@ func (c *collector) total() *Loop {
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connections, c.connectionsTotal, c.refused, c.auth, c.commands, c.received, c.sent, c.buffer,
-		c.eventsDropped, c.commandSeconds, c.backendSeconds,
+		c.closed, c.paused, c.eventsDropped, c.commandSeconds, c.backendSeconds,
 	} {
 		to <- d
 	}
@@ -145,6 +149,14 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		for d, decision := range decisionNames {
 			count(c.commands, total.commands[k][d], class, decision)
 		}
+	}
+	for i, reason := range c.closes {
+		if reason != "" {
+			count(c.closed, total.closed[i], reason)
+		}
+	}
+	for i, cause := range obstacleNames {
+		count(c.paused, total.paused[i], cause)
 	}
 	count(c.received, total.Received)
 	count(c.sent, total.Sent)

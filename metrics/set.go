@@ -20,6 +20,8 @@ type Options struct {
 	// empty name has no series (the number that means "no reason").
 	Reasons []string // at most 64
 	Classes []string // at most 8
+	// Closes names why connections end, in the same way.
+	Closes []string // at most 64
 
 	// Gather is called at each scrape, concurrently if scrapes are. It passes
 	// every Loop there is, live or retired, to add: on the goroutine that owns it,
@@ -64,6 +66,7 @@ func New(o Options) (*Set, error) {
 		{"listeners", o.Listeners, len(o.Listeners)},
 		{"reasons", o.Reasons, maxReasons},
 		{"command classes", o.Classes, maxClasses},
+		{"reasons to close", o.Closes, maxCloses},
 	} {
 		if err := closed(list.names, list.most); err != nil {
 			return nil, fmt.Errorf("metrics: %s: %w", list.what, err)

@@ -25,6 +25,7 @@ var authMethods = [...]metrics.AuthMethod{
 func (s *Server) measure() error {
 	o := metrics.Options{
 		Classes: classNames, Gather: s.gather, EventsDropped: s.opts.Recorder.Dropped, Version: s.opts.Version,
+		Closes: audit.CloseReasons(),
 	}
 	for _, l := range s.opts.Listeners {
 		o.Listeners = append(o.Listeners, l.Name)

@@ -57,6 +57,7 @@ func (w *worker) closeEvent(s *session) {
 		e.Reason, e.Folded = reason, folded
 		w.recorder.Record(&e)
 	})
+	w.count.Close(uint8(s.reason))
 	e := s.event(audit.CloseConn)
 	e.Close, e.Duration = s.reason, w.now().Sub(s.began)
 	e.BytesIn, e.BytesOut, e.Commands, e.RefusedCalls = s.bytesIn, s.bytesOut, s.commands, s.refused

@@ -25,6 +25,7 @@ const (
 	errClientName     = "ERR Client names cannot contain spaces, newlines or special characters."
 	errBadKeys        = "ERR syntax error"
 	errMaxClients     = "ERR max number of clients reached"
+	errRateLimit      = "ERR rate limit exceeded"
 	errUnavailable    = "ERR backend unavailable: the command was not sent"
 	errLost           = "ERR backend connection lost, the command may have run"
 	errOverloaded     = "ERR backend unavailable: too many commands are waiting for a connection"
@@ -107,6 +108,8 @@ func (s *session) refusalText(reason acl.Reason, args [][]byte, d acl.Decision) 
 		return errNoChannel
 	case acl.TTLRequired:
 		return errNoExpiry
+	case acl.RateLimited:
+		return errRateLimit
 	case acl.CommandUnsupported:
 		if s.call.Class == command.Local {
 			return "ERR '" + spec.Name + "' is not offered by this proxy"

@@ -50,6 +50,7 @@ func (s *Server) Reload(o Options) error {
 	s.refuseProbes.Store(o.RefuseProbes)
 	s.aclFile.Store(o.ACLFile)
 	s.SetPolicy(o.Policy)
+	s.RejudgeTokens()
 	s.certified(o.Listeners)
 	return nil
 }

@@ -36,6 +36,7 @@ type Server struct {
 	closed    bool
 
 	gate     gate
+	quotas   quotas
 	proofs   proofs
 	tokens   atomic.Pointer[token.Verifier] // nil: no token is taken
 	kept     atomic.Int64                   // memory of readers and slots, over all loops
@@ -340,6 +341,8 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.AuthTimeout, d.AuthTimeout)
 	fill(&l.AuthFailureDelay, d.AuthFailureDelay)
 	fill(&l.WriteTimeout, d.WriteTimeout)
+	fill(&l.CommandTimeout, d.CommandTimeout)
+	fill(&l.InFlight, d.InFlight)
 	fill(&l.RequestBytes, d.RequestBytes)
 	fill(&l.RequestArgs, d.RequestArgs)
 	fill(&l.OutputBytes, d.OutputBytes)

@@ -19,6 +19,7 @@ type worker struct {
 	srv      *Server
 	loop     *loop.Loop
 	clock    func() time.Time // the turn's
+	arm      func(t *loop.Timer, d time.Duration, f func())
 	table    *command.Table
 	policy   *acl.Policy
 	limits   Limits
@@ -30,6 +31,10 @@ type worker struct {
 	whole    latency // of calls, until they are handed to count
 	behind   latency // of the backends
 	scratch  []byte  // for building one local reply
+	shares   map[*quota]*share
+	senders  loop.Timer // when the first of those may be out of time who have begun a command
+
+	watchingSenders bool // that timer runs
 
 	loginLimits  resp.Limits // before login
 	readerLimits resp.Limits // after it
@@ -45,12 +50,10 @@ type worker struct {
 // now is the turn's clock.
 func (w *worker) now() time.Time { return w.clock() }
 
-func (w *worker) arm(t *loop.Timer, d time.Duration, f func()) { w.loop.Arm(t, d, f) }
-
 // newWorker runs on the loop before its first turn.
 func newWorker(srv *Server, l *loop.Loop) *worker {
 	w := &worker{
-		srv: srv, loop: l, clock: l.Now, table: srv.opts.Table, policy: srv.policy.Load(), limits: srv.opts.Limits,
+		srv: srv, loop: l, clock: l.Now, arm: l.Arm, table: srv.opts.Table, policy: srv.policy.Load(), limits: srv.opts.Limits,
 		recorder: srv.opts.Recorder, pools: make(map[string]*backend.Pool), scratch: make([]byte, 0, 4096),
 	}
 	w.count = srv.metrics.NewLoop()
@@ -140,6 +143,7 @@ func (w *worker) admits(s *session) bool {
 func (w *worker) leave(s *session, cause error) {
 	s.ended = true
 	s.stopTimers()
+	s.withdraw()
 	if s.prev != nil {
 		s.prev.next = s.next
 	} else {

@@ -78,10 +78,15 @@ limits:
   auth_argument_bytes: 32KiB
   idle_timeout: 4s
   write_timeout: 3s
+  command_timeout: 2s
+  in_flight: 100
   request_bytes: 2MiB
   request_args: 1000
   output_bytes: 1MiB
   memory: 25%
+  user_connections: 2
+  commands_per_second: 1000
+  bytes_per_second: 1MiB
 workers: 3
 shutdown: { delay: 1s, timeout: 2s }
 `
@@ -107,6 +112,7 @@ users:
     why: the shop
     owner: shop
     until: 2099-12-31T18:00:00Z
+    limits: { connections: 50, commands_per_second: 0 }
   batch:
     rules: "on ~jobs:* +@read"
     certificate:
@@ -196,7 +202,9 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 		Limits: proxy.Limits{
 			Connections: 9, ConnectionsPerSource: 8, Handshakes: 7,
 			HandshakeTimeout: 6 * time.Second, AuthTimeout: 5 * time.Second, AuthFailureDelay: 50 * time.Millisecond, AuthArgumentBytes: 32 << 10, IdleTimeout: 4 * time.Second, WriteTimeout: 3 * time.Second,
+			CommandTimeout: 2 * time.Second, InFlight: 100,
 			RequestBytes: 2 << 20, RequestArgs: 1000, OutputBytes: 1 << 20, Memory: 256 << 20,
+			UserConnections: 2, CommandsPerSecond: 1000, BytesPerSecond: 1 << 20,
 		},
 		Auth: proxy.Auth{TokenSwitch: true, Throttle: acl.ThrottleOptions{
 			PairFailures: 5, PairRefill: 10 * time.Second, SourceFailures: 50, SourceRefill: 2 * time.Second, Trust: 30 * time.Minute, Entries: 2048,
@@ -273,6 +281,9 @@ func documentedIdentities(t *testing.T, cfg *Config, dir string) {
 		if got != c.want || (got == acl.None) != (pr.User != nil) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
+	}
+	if got, want := cfg.Policy.User("app").Limits(), (acl.Limits{Connections: 50, CommandsPerSecond: -1}); got != want {
+		t.Errorf("limits of app %+v, want %+v", got, want)
 	}
 	issuers := cfg.Issuers()
 	if len(issuers) != 1 {
