@@ -36,6 +36,7 @@ func (s *Server) Reload(o Options) error {
 	}
 	for name, b := range s.backends {
 		b.SetLogin(o.Backends[name].User, o.Backends[name].Password, o.Backends[name].TLS)
+		b.SetControlLogin(o.Backends[name].Routing)
 	}
 	for _, l := range listeners {
 		l.senders.Store(sendersOf(&o.Listeners[l.index]))
@@ -76,6 +77,9 @@ func (s *Server) reloadable(o Options) error {
 		to, ok := o.Backends[name]
 		if !ok || !slices.Equal(to.Nodes, now.Nodes) || (to.TLS == nil) != (now.TLS == nil) {
 			return fmt.Errorf("backend %s: nodes and whether they speak TLS need a restart", name)
+		}
+		if !to.Routing.Same(&now.Routing) {
+			return fmt.Errorf("backend %s: topology, Sentinels, nodes_allow and wait need a restart", name)
 		}
 	}
 	return nil

@@ -77,6 +77,7 @@ func NewServer(o Options) (*Server, error) {
 	}
 	for name, bo := range o.Backends {
 		bo.Name, bo.Logger = name, o.Logger
+		s.observe(name, &bo)
 		b, err := backend.New(bo)
 		if err != nil {
 			return nil, err

@@ -32,11 +32,14 @@ type Routing struct {
 	Sentinels Sentinels     // of Kind Sentinel
 	Control   *Login        // how the control plane introduces itself; nil: as everybody
 	Refresh   time.Duration // between two looks at the topology when nothing happens; 0: 10 s
+	Wait      time.Duration // how long calls wait for a node that is away before they are refused; 0: not at all
 
-	// Pinged hears of every health check, Changed of every new topology. Both are
-	// called from goroutines of the control plane, one at a time; nil: nobody.
+	// Pinged hears of every health check, Changed of every new topology, Broke of
+	// every node that has failed too many checks. They are called from goroutines
+	// of the control plane; nil: nobody.
 	Pinged  func(e Endpoint, took time.Duration, err error)
 	Changed func(before, now *Topology)
+	Broke   func(e Endpoint)
 }
 
 // Login is how a connection introduces itself.
@@ -44,6 +47,31 @@ type Login struct {
 	User     string
 	Password func() (string, error)                 // asked at each login; nil: none
 	TLS      func(host string) (*tls.Config, error) // asked at each dial; nil: plaintext
+}
+
+// Same reports whether two say the same of everything that can't change while
+// running: all but how the control plane logs in.
+func (r *Routing) Same(o *Routing) bool {
+	return r.Kind == o.Kind && r.Refresh == o.Refresh && r.Wait == o.Wait &&
+		slices.Equal(r.Allow.Networks, o.Allow.Networks) && slices.Equal(r.Allow.Names, o.Allow.Names) &&
+		r.Sentinels.Name == o.Sentinels.Name && slices.Equal(r.Sentinels.Nodes, o.Sentinels.Nodes) &&
+		(r.Sentinels.Login.TLS == nil) == (o.Sentinels.Login.TLS == nil)
+}
+
+// logins are how the control plane introduces itself.
+type logins struct {
+	nodes     *Login // nil: as everybody
+	sentinels *Login
+}
+
+func loginsOf(r *Routing) *logins { return &logins{r.Control, &r.Sentinels.Login} }
+
+// SetControlLogin changes how the control plane introduces itself from now on;
+// all else that r says is fixed.
+func (b *Backend) SetControlLogin(r Routing) {
+	if b.control != nil {
+		b.control.logins.Store(loginsOf(&r))
+	}
 }
 
 // Sentinels are who says which node is the primary.
@@ -69,6 +97,7 @@ type control struct {
 	name    string
 	seeds   []Endpoint
 	login   func() *Login // of the data plane, as it is now
+	logins  atomic.Pointer[logins]
 	routing Routing
 	allowed *Allowed
 	log     *zap.Logger
@@ -94,6 +123,7 @@ func newControl(o *Options, login func() *Login) *control {
 		name: o.Name, seeds: o.Nodes, login: login, routing: o.Routing, allowed: allowedBy(o), log: o.Logger,
 		wake: make(chan struct{}, 1), suspects: make(map[Endpoint]time.Time), clients: make(map[peer]*contact),
 	}
+	c.logins.Store(loginsOf(&o.Routing))
 	if c.routing.Refresh <= 0 {
 		c.routing.Refresh = usualRefresh
 	}

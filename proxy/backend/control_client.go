@@ -76,11 +76,11 @@ func (c *control) options(p peer) *redis.Options {
 
 // as is how the control plane introduces itself to a peer.
 func (c *control) as(p peer) *Login {
-	switch {
+	switch now := c.logins.Load(); {
 	case p.sentinel:
-		return &c.routing.Sentinels.Login
-	case c.routing.Control != nil:
-		return c.routing.Control
+		return now.sentinels
+	case now.nodes != nil:
+		return now.nodes
 	}
 	return c.login()
 }

@@ -16,7 +16,14 @@ const (
 
 // health is what the checks of one node showed. Safe for concurrent use.
 type health struct {
-	failed atomic.Int32 // in a row
+	failed   atomic.Int32 // in a row
+	answered atomic.Bool  // the last one
+}
+
+// Answers reports whether a node has answered its last health check.
+func (c *control) Answers(e Endpoint) bool {
+	h, ok := c.health.Load(e)
+	return ok && h.(*health).answered.Load()
 }
 
 // Broken reports whether a node has failed so many health checks in a row that
@@ -61,6 +68,7 @@ func (c *control) check(ctx context.Context, e Endpoint) {
 	}
 	v, _ := c.health.LoadOrStore(e, new(health))
 	h := v.(*health)
+	h.answered.Store(err == nil)
 	switch {
 	case err == nil:
 		h.failed.Store(0)
@@ -70,6 +78,9 @@ func (c *control) check(ctx context.Context, e Endpoint) {
 	default:
 		if h.failed.Add(1) == openAfter {
 			c.Suspect(e)
+			if c.routing.Broke != nil {
+				c.routing.Broke(e)
+			}
 		}
 	}
 	if c.routing.Pinged != nil {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"crypto/tls"
 	"slices"
 
 	"github.com/sallyport/sallyport/acl/token"
@@ -69,16 +68,11 @@ func (b *backendConfig) options(log *zap.Logger) backend.Options {
 	for _, n := range b.nodes {
 		o.Nodes = append(o.Nodes, backend.Endpoint{Network: n.network, Address: n.text})
 	}
-	switch path, password := b.passwordFile.path, b.password; {
-	case path != "":
-		o.Password = func() (string, error) { return readPassword(path) }
-	case password != "":
-		o.Password = func() (string, error) { return password, nil }
-	}
+	o.Password = b.ask()
 	if client := b.client; client != nil {
-		host := b.nodes[0].host
-		o.TLS = func() (*tls.Config, error) { return client.Config(host) }
+		o.TLS = client.Config
 	}
+	o.Routing = b.routing()
 	return o
 }
 
