@@ -2,7 +2,9 @@ package metrics
 
 import (
 	"crypto/fips140"
+	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -21,6 +23,7 @@ type collector struct {
 
 	connections, connectionsTotal, refused, auth, commands *prometheus.Desc
 	received, sent, buffer, eventsDropped, closed, paused  *prometheus.Desc
+	lingering                                              *prometheus.Desc
 	commandSeconds, backendSeconds                         *prometheus.Desc
 
 	mu      sync.Mutex
@@ -45,8 +48,9 @@ func newCollector(o Options) *collector {
 		received:         desc("received_bytes_total", "Bytes from clients, without TLS."),
 		sent:             desc("sent_bytes_total", "Bytes to clients, without TLS."),
 		closed:           desc("connections_closed_total", "Ends of client connections, by reason.", "reason"),
-		paused:           desc("reads_paused_total", "Times a client was not read for a while, by what held it back.", "cause"),
+		paused:           desc("reads_paused_total", "Times a client was not read for a while, by what held it back.", "reason"),
 		buffer:           desc("buffer_bytes", "Memory held for clients' requests and replies."),
+		lingering:        desc("lingering_sockets", "Client sockets without a session, still open for a last reply to arrive."),
 		eventsDropped:    desc("events_dropped_total", "Security events a sink could not take.", "sink"),
 		commandSeconds:   desc("command_seconds", "Time from a call to its reply, as the client has it from us."),
 		backendSeconds:   desc("backend_seconds", "Time from sending a call to a node to the node's reply."),
@@ -91,8 +95,21 @@ func (c *collector) keep(l *Loop) {
 	}
 }
 
-// total adds everything up.
-func (c *collector) total() *Loop {
+func (c *collector) listener(name string) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.listeners, name); i >= 0 {
+		return i, nil
+	}
+	if len(c.listeners) >= maxListeners {
+		return 0, fmt.Errorf("metrics: more than %d names of listeners in the life of a process", maxListeners)
+	}
+	c.listeners = append(slices.Clip(c.listeners), name) // those handed out stay as they are
+	return len(c.listeners) - 1, nil
+}
+
+// total adds everything up, and says whose numbers are whose.
+func (c *collector) total() (*Loop, []string) {
 	if c.gather != nil {
 		c.gather(c.keep)
 	}
@@ -103,14 +120,14 @@ func (c *collector) total() *Loop {
 	for _, l := range c.last {
 		sum.add(l)
 	}
-	return sum
+	return sum, c.listeners
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connections, c.connectionsTotal, c.refused, c.auth, c.commands, c.received, c.sent, c.buffer,
-		c.closed, c.paused, c.eventsDropped, c.commandSeconds, c.backendSeconds,
+		c.closed, c.paused, c.lingering, c.eventsDropped, c.commandSeconds, c.backendSeconds,
 	} {
 		to <- d
 	}
@@ -119,11 +136,11 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector. Every series of the closed lists is
 // there from the start, at zero, so that a first event shows as an increase.
 func (c *collector) Collect(to chan<- prometheus.Metric) {
-	total := c.total()
+	total, listeners := c.total()
 	count := func(d *prometheus.Desc, n uint64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 	}
-	for i, name := range c.listeners {
+	for i, name := range listeners {
 		if name == "" {
 			continue
 		}
@@ -161,6 +178,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	count(c.received, total.Received)
 	count(c.sent, total.Sent)
 	to <- prometheus.MustNewConstMetric(c.buffer, prometheus.GaugeValue, float64(total.BufferBytes))
+	to <- prometheus.MustNewConstMetric(c.lingering, prometheus.GaugeValue, float64(total.Lingering))
 	to <- histogram(c.commandSeconds, &total.CommandSeconds)
 	to <- histogram(c.backendSeconds, &total.BackendSeconds)
 	c.collectDropped(count)

@@ -153,6 +153,15 @@ func (s *Set) Registry() *prometheus.Registry { return s.registry }
 // whenever Gather asks, also after the loop has ended: what it counted happened.
 func (s *Set) NewLoop() *Loop { return s.collected.newLoop() }
 
+// maxListeners bounds the names a process counts by in its life: each keeps its
+// series to the end, since what was counted happened.
+const maxListeners = 1024
+
+// Listener gives the number of the listener of that name, a new one for a name
+// not seen before. A listener that is gone keeps its number, and its series. The
+// error says that there were too many names.
+func (s *Set) Listener(name string) (int, error) { return s.collected.listener(label(name)) }
+
 // Count calls f with counters for what happens outside loops: accepting,
 // refusing by address, handshakes. f runs under a lock, so it only counts.
 func (s *Set) Count(f func(l *Loop)) { s.collected.count(f) }

@@ -120,8 +120,8 @@ func (s *Server) gather(add func(*metrics.Loop)) {
 	case <-t.C:
 	}
 	s.metrics.Count(func(l *metrics.Loop) { l.BufferBytes = s.kept.Load() })
-	for name, b := range s.backends {
-		for _, n := range b.Nodes() {
+	for name, b := range s.backends.Load().now {
+		for _, n := range b.State() {
 			node := s.metrics.Node(name, n.Address)
 			node.Up(n.Up)
 			node.SetConnections(n.Connections)
@@ -134,6 +134,7 @@ func (w *worker) handOver(add func(*metrics.Loop)) {
 	w.whole.flush(&w.count.CommandSeconds)
 	w.behind.flush(&w.count.BackendSeconds)
 	w.count.BufferBytes = w.loop.BufferBytes()
+	w.count.Lingering = int64(w.loop.Lingering())
 	add(w.count)
 }
 
@@ -176,7 +177,7 @@ func (s *Server) turnedAway(listener int, reason acl.Reason) {
 		default:
 			result = metrics.ConnectionFailed
 		}
-		l.Listeners[listener].Connection(result)
-		l.Listeners[listener].Refuse(uint8(reason))
+		l.Listener(listener).Connection(result)
+		l.Listener(listener).Refuse(uint8(reason))
 	})
 }

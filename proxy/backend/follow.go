@@ -53,6 +53,12 @@ func (b *Backend) follow(p *Pool) {
 	b.once.Do(func() { b.control.start() })
 }
 
+// Same reports whether a backend could go on with other options: whatever they
+// say besides can change while running.
+func (b *Backend) Same(o *Options) bool {
+	return slices.Equal(o.Nodes, b.opts.Nodes) && (o.TLS == nil) == (b.login.Load().tls == nil) && o.Routing.Same(&b.opts.Routing)
+}
+
 // leave ends that.
 func (b *Backend) leave(p *Pool) {
 	b.mu.Lock()
@@ -179,8 +185,8 @@ type NodeState struct {
 	Connections int
 }
 
-// Nodes gives the state of every node there is now.
-func (b *Backend) Nodes() []NodeState {
+// State gives the state of every node there is now.
+func (b *Backend) State() []NodeState {
 	nodes := b.opts.Nodes
 	if b.control != nil {
 		if t := b.control.Topology(); t != nil {

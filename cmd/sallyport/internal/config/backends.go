@@ -10,7 +10,7 @@ import (
 // backendConfig is one entry of backends:.
 type backendConfig struct {
 	value
-	credentials
+	login  credentials
 	name   acl.Text
 	nodes  []address
 	tls    *clientFiles
@@ -53,7 +53,7 @@ func (r *reader) backend(s *section) *backendConfig {
 	b := &backendConfig{value: s.value}
 	b.kind = topologyKind(s.get("topology"))
 	b.nodes = r.nodes(b.kind, s)
-	b.credentials = loginAs(s)
+	b.login = loginAs(s)
 	b.tls = r.clientFiles(s.get("tls").section())
 	r.several(b, s)
 	s.close("connections", "announce", "reads", "server_version")

@@ -23,7 +23,6 @@ type Config struct {
 	rules     policy
 	throttle  *acl.ThrottleOptions // nil: off
 	limits    proxy.Limits
-	memory    string // limits.memory as written
 	workers   int
 	shutdown  proxy.Shutdown
 }
@@ -92,11 +91,11 @@ func (r *reader) config(s *section) *Config {
 		shutdown:  r.shutdown(s.get("shutdown").section()),
 	}
 	limits := s.get("limits").section()
-	c.memory = limits.get("memory").asWritten(standardMemory)
 	c.throttle = r.throttle(limits.get("auth_failures"))
 	c.limits = r.limits(limits)
 	c.rules = r.policyFile(s.required("policy").section())
 	c.Table = r.table
+	r.commandNames(c)
 	s.close("events_on", "console", "posture")
 	r.route(c)
 	r.adminAddress(c)
@@ -172,14 +171,6 @@ func (r *reader) shutdown(s *section) proxy.Shutdown {
 
 // standardMemory is the share all clients' buffers may take if nothing is said.
 const standardMemory = "25%"
-
-// asWritten gives a scalar as it stands in the file; absent gives standard.
-func (v value) asWritten(standard string) string {
-	if !v.present() {
-		return standard
-	}
-	return v.node.Value
-}
 
 // maxRate is how many commands a second can be asked for.
 const maxRate = 1 << 30

@@ -491,14 +491,17 @@ func TestWhatNeedsARestartIsNamed(t *testing.T) {
 		{base + "events: [{sink: stderr}]\n", "events"},
 		{base + "admin: {address: '127.0.0.1:3'}\n", "admin.address"},
 		{base + "workers: 2\n", "workers"},
-		{base + "shutdown: {delay: 1s}\n", "shutdown"},
-		{base + "limits: {connections: 5}\n", "limits"},
-		{base + "limits: {memory: 30%}\n", "limits"},
+		{base + "shutdown: {delay: 1s}\n", ""},
+		{base + "limits: {connections: 5}\n", ""},
+		{base + "limits: {memory: 30%}\n", ""},
+		{base + "limits: {handshakes: 5}\n", "limits.handshakes"},
+		{base + "limits: {write_timeout: 5s}\n", "limits.write_timeout"},
+		{base + "limits: {auth_failure_delay: 5s}\n", "limits.auth_failure_delay"},
 		{base + "limits: {auth_failures: {per_user: 5}}\n", "limits.auth_failures"},
 		{base + "limits: {auth_failures: off}\n", "limits.auth_failures"},
 		{strings.Replace(base, "p.yaml", "p.yaml, commands: redis-7.0.15", 1), "policy.commands"},
 		{strings.Replace(base, "p.yaml", "p.yaml, token_switch: true", 1), "policy.token_switch"},
-		{strings.Replace(base, "0600", "0660", 1), "listeners: mode of a"},
+		{strings.Replace(base, "0600", "0660", 1), ""},
 	} {
 		if got := strings.Join(now.NeedsRestart(loaded(c.yaml)), ", "); got != c.want {
 			t.Errorf("%s\nneeds a restart for %q, want %q", c.yaml, got, c.want)
@@ -549,14 +552,39 @@ func TestCertificatesNearTheirEndAreAFinding(t *testing.T) {
 	}
 }
 
-func TestSecretsThatOthersCanReadAreAFinding(t *testing.T) {
-	dir := folder(t)
-	if err := os.Chmod(filepath.Join(dir, "secrets/backend"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	_, problems := load(filepath.Join(dir, "sallyport.yaml"), here(dir, map[string]string{"REDIS_PASSWORD": "x"}))
-	if len(problems) != 1 || !problems[0].Warning || !strings.Contains(problems[0].What, "can be read by everyone") {
-		t.Errorf("problems: %v", problems)
+func TestSecretsThatOthersCanReachAreRefused(t *testing.T) {
+	for _, c := range []struct {
+		mode  os.FileMode
+		wants string // of the finding; empty: none
+	}{
+		{0o400, ""}, {0o440, ""}, {0o600, ""}, {0o640, ""},
+		{0o644, "everybody may read it (mode 0644)"}, {0o660, "its group may write it"}, {0o602, "everybody may write it"},
+	} {
+		dir := folder(t)
+		if err := os.Chmod(filepath.Join(dir, "secrets/backend"), c.mode); err != nil {
+			t.Fatal(err)
+		}
+		// A folder on the way that keeps others out makes it a finding; an open way, a fault.
+		for _, open := range []bool{false, true} {
+			for d := dir; d != filepath.Clean(os.TempDir()) && d != "/"; d = filepath.Dir(d) {
+				mode := os.FileMode(0o700)
+				if open {
+					mode = 0o755
+				}
+				if err := os.Chmod(d, mode); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, problems := load(filepath.Join(dir, "sallyport.yaml"), here(dir, map[string]string{"REDIS_PASSWORD": "x"}))
+			switch {
+			case c.wants == "":
+				if len(problems) != 0 {
+					t.Errorf("%04o: %v", c.mode, problems)
+				}
+			case len(problems) != 1 || problems[0].Warning == open || !strings.Contains(problems[0].What, c.wants) || problems[0].Hint == "":
+				t.Errorf("%04o, open %v: %v", c.mode, open, problems)
+			}
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ type topology struct {
 // sentinelConfig is sentinel: of a backend.
 type sentinelConfig struct {
 	value
-	credentials
+	login  credentials
 	master string
 	nodes  []address
 	tls    *clientFiles
@@ -135,10 +135,10 @@ func (r *reader) sentinelSection(s *section, unsafe value) *sentinelConfig {
 		return nil
 	}
 	c := &sentinelConfig{
-		value:       s.value,
-		master:      s.required("name").nonempty().Value,
-		credentials: loginAs(s),
-		tls:         r.clientFiles(s.get("tls").section()),
+		value:  s.value,
+		master: s.required("name").nonempty().Value,
+		login:  loginAs(s),
+		tls:    r.clientFiles(s.get("tls").section()),
 	}
 	nodes := s.required("nodes")
 	items := nodes.list()
@@ -204,7 +204,7 @@ func (b *backendConfig) routing() backend.Routing {
 		}
 	}
 	if c := b.sentinel; c != nil {
-		o.Sentinels = backend.Sentinels{Name: c.master, Login: backend.Login{User: c.user, Password: c.ask()}}
+		o.Sentinels = backend.Sentinels{Name: c.master, Login: backend.Login{User: c.login.user, Password: c.login.ask()}}
 		for _, n := range c.nodes {
 			o.Sentinels.Nodes = append(o.Sentinels.Nodes, backend.Endpoint{Network: n.network, Address: n.text})
 		}
@@ -213,4 +213,19 @@ func (b *backendConfig) routing() backend.Routing {
 		}
 	}
 	return o
+}
+
+// files gives the files by which a backend of several nodes is known, and knows it.
+func (t *topology) files() []string {
+	var out []string
+	if t.control != nil {
+		out = append(out, t.control.passwordFile.path)
+	}
+	if c := t.sentinel; c != nil {
+		out = append(out, c.login.passwordFile.path)
+		if f := c.tls; f != nil {
+			out = append(out, f.ca.path, f.certificate.path, f.key.path)
+		}
+	}
+	return out
 }
