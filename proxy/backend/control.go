@@ -110,7 +110,6 @@ type control struct {
 
 	mu       sync.Mutex
 	suspects map[Endpoint]time.Time // until when
-	waiting  []chan struct{}        // closed at the end of the next look that begins from now on
 	clients  map[peer]*contact
 	stopped  bool
 

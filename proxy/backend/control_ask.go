@@ -241,7 +241,7 @@ func (c *control) votes(ctx context.Context) (named map[Endpoint]int, speaker ma
 	for range sentinels {
 		v := <-votes
 		if v.err != nil {
-			err = fmt.Errorf("Sentinel %s: %w", v.by.Address, v.err)
+			err = fmt.Errorf("what Sentinel %s says: %w", v.by.Address, v.err)
 			continue
 		}
 		named[v.at]++
