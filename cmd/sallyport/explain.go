@@ -182,6 +182,9 @@ func explain(cfg *config.Config, w whence, user string, words []string) (*explan
 	var call command.Call
 	if err := cfg.Table.Parse(args, &call); err != nil {
 		v.fault(err, &call)
+		if errors.Is(err, command.Unknown) && cfg.Discovers() {
+			v.Detail = "the table holds no such command; if the running proxy learns it from a backend, it takes a rule that names it, with ~* and &*"
+		}
 		return v, nil
 	}
 	v.judge(cfg, u, &call)

@@ -17,7 +17,7 @@ func (d *daemon) reload(by audit.Method) error {
 	defer d.reloading.Unlock()
 	began, before := time.Now(), d.watch.before()
 	defer d.watch.done()
-	cfg, problems, named := config.LoadNaming(d.path, config.Keep{Hits: d.hits, Table: d.cfg.Table})
+	cfg, problems, named := config.LoadNaming(d.path, config.Keep{Hits: d.hits, Table: d.server.Table()})
 	d.watch.tried(before, began, named)
 	err := d.replace(cfg, problems)
 	event := audit.Event{Time: time.Now(), Kind: audit.Reload, Method: by, Status: audit.OK, Duration: time.Since(began)}

@@ -23,6 +23,7 @@ type Options struct {
 	Password    func() (string, error)      // asked at each dial, so that a rotated file needs no restart; nil: no login
 	TLS         func() (*tls.Config, error) // asked at each dial; nil: plaintext
 	DialTimeout time.Duration               // TCP, TLS and login together; 0: 2 s
+	Discover    bool                        // commands that the proxy does not know are learned from it
 	Logger      *zap.Logger
 }
 

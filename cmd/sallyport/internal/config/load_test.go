@@ -55,6 +55,7 @@ backends:
   cache:
     nodes: ["unix:/run/redis.sock"]
     password: "${REDIS_PASSWORD}"
+    discover: true
 policy:
   file: policy.yaml
   modes: { allow: enforce, guard: enforce, acl: enforce }
@@ -496,6 +497,7 @@ func TestWhatNeedsARestartIsNamed(t *testing.T) {
 		{strings.Replace(base, "p.yaml", "p.yaml, commands: redis-7.0.15", 1), "policy.commands"},
 		{strings.Replace(base, "p.yaml", "p.yaml, token_switch: true", 1), "policy.token_switch"},
 		{strings.Replace(base, "0600", "0660", 1), "listeners: mode of a"},
+		{strings.Replace(base, "nodes:", "discover: true, nodes:", 1), "backends.b.discover"},
 	} {
 		if got := strings.Join(now.NeedsRestart(loaded(c.yaml)), ", "); got != c.want {
 			t.Errorf("%s\nneeds a restart for %q, want %q", c.yaml, got, c.want)

@@ -65,7 +65,7 @@ func (c *Config) Options(run Running) proxy.Options {
 }
 
 func (b *backendConfig) options(log *zap.Logger) backend.Options {
-	o := backend.Options{Name: b.name.Value, User: b.user, Logger: log}
+	o := backend.Options{Name: b.name.Value, User: b.user, Discover: b.discover, Logger: log}
 	for _, n := range b.nodes {
 		o.Nodes = append(o.Nodes, backend.Endpoint{Network: n.network, Address: n.text})
 	}
@@ -109,6 +109,12 @@ func (c *Config) aclFile(run Running) *proxy.ACLFile {
 			return run.Quietly(file.path, change)
 		},
 	}
+}
+
+// Discovers says whether a running proxy learns commands from a backend that
+// its table does not hold.
+func (c *Config) Discovers() bool {
+	return slices.ContainsFunc(c.backends, func(b *backendConfig) bool { return b.discover })
 }
 
 // RefusesProbes says whether policy.probes is refuse.
@@ -172,6 +178,11 @@ func (c *Config) NeedsRestart(next *Config) []string {
 	was, is := c.limits, next.limits
 	was.Memory, is.Memory = 0, 0
 	differ("limits", was != is || c.memory != next.memory)
+	for _, b := range c.backends {
+		for _, to := range next.backends {
+			differ("backends."+b.name.Value+".discover", b.name.Value == to.name.Value && b.discover != to.discover)
+		}
+	}
 	for _, l := range c.listeners {
 		for _, to := range next.listeners {
 			differ("listeners: mode of "+l.name.Value, l.name.Value == to.name.Value && l.mode != to.mode)
