@@ -4,11 +4,11 @@ import "github.com/sallyport/sallyport/acl/command"
 
 // untilDiscovered is the hint where a rule names a command that may turn up.
 func untilDiscovered(hint string) string {
-	const waits = "discover is on: the rule has no effect until a backend says that it has the command"
+	const waits = "as discover is on, it has no effect until a backend says that it has the command"
 	if hint == "" {
 		return waits
 	}
-	return hint + " Else " + waits
+	return hint + " Otherwise, " + waits
 }
 
 // WithTable gives the policy as it is, read against another command table: what

@@ -42,12 +42,14 @@ type discovery struct {
 }
 
 // discover keeps asking the backends that are to be asked, until the server closes.
-func (s *Server) discover(list []*discovery) {
+func (s *Server) discover() {
 	defer s.proofs.out.Done()
 	tick := time.NewTicker(discoverLook)
 	defer tick.Stop()
+	known := make(map[string]*discovery)
 	for {
-		for _, d := range list {
+		s.follow(known)
+		for _, d := range known {
 			if now := time.Now(); d.due(now) {
 				s.askCommands(d, now)
 			}
@@ -56,6 +58,25 @@ func (s *Server) discover(list []*discovery) {
 		case <-tick.C:
 		case <-s.proofs.ctx.Done():
 			return
+		}
+	}
+}
+
+// follow brings known to what the configuration in force says. What was learned
+// from a backend that is not to be asked any more is forgotten.
+func (s *Server) follow(known map[string]*discovery) {
+	now := s.backends.Load().now
+	for name, b := range now {
+		if d := known[name]; b.Discovers() && (d == nil || d.source != commandSource(b)) {
+			known[name] = &discovery{name: name, source: b}
+		}
+	}
+	for name := range known {
+		if b := now[name]; b == nil || !b.Discovers() {
+			delete(known, name)
+			if err := s.learn(name, nil); err != nil {
+				s.log.Error("what was learned from a backend can't be forgotten", zap.String("backend", name), zap.Error(err))
+			}
 		}
 	}
 }
@@ -143,17 +164,3 @@ func (e problemError) Error() string { return e.String() }
 // Table gives the command table in force, with what was learned from backends: a
 // configuration that is to replace the one in force is best read against it.
 func (s *Server) Table() *command.Table { return s.policy.Load().Table() }
-
-// startDiscovery begins to ask the backends that are to be asked.
-func (s *Server) startDiscovery() {
-	var list []*discovery
-	for name, o := range s.opts.Backends {
-		if o.Discover {
-			list = append(list, &discovery{name: name, source: s.backends[name]})
-		}
-	}
-	if len(list) > 0 {
-		s.proofs.out.Add(1)
-		go s.discover(list)
-	}
-}

@@ -10,7 +10,7 @@ import (
 
 type sourceOf struct{ info *backend.Info }
 
-func (s *sourceOf) Info() *backend.Info                         { return s.info }
+func (s *sourceOf) Info() *backend.Info                        { return s.info }
 func (s *sourceOf) Commands(context.Context) ([]string, error) { return nil, nil }
 
 // A backend is asked once it can be reached, after another version, after a new

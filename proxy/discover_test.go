@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/proxy/redistest"
 )
 
@@ -43,6 +44,15 @@ func TestACommandTheTableLacksIsLearnedFromTheBackend(t *testing.T) {
 		t.Error("learned:", r.server.Table().Discovered())
 	}
 	r.want(root, "PONG", "PING")
+	// Switched off, it is forgotten.
+	o := r.options
+	off := o.Backends["main"]
+	off.Discover = false
+	o.Backends = map[string]backend.Options{"main": off}
+	if err := r.server.Reload(o); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, "the command is unknown again", func() bool { return len(r.server.Table().Discovered()) == 0 })
 }
 
 // Learning commands is no reload: what ACL SETUSER changed stays, sessions go on.

@@ -68,7 +68,7 @@ func faultReason(err error) acl.Reason {
 func (s *session) refuse(reason acl.Reason, args [][]byte, d acl.Decision) {
 	s.refused++
 	s.w.count.Command(uint8(s.class()), metrics.Refused, 1)
-	s.w.count.Listeners[s.facts.listenerIndex].Refuse(uint8(reason))
+	s.w.count.Listener(s.facts.listenerIndex).Refuse(uint8(reason))
 	s.emit(resp.AppendError(s.w.scratch[:0], s.refusalText(reason, args, d)))
 	s.w.refusedEvent(s, reason, d)
 	s.logDenied(reason, d)

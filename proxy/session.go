@@ -117,6 +117,7 @@ func (s *session) feed(p []byte) {
 	s.drive()
 	s.reader.Release()
 	s.account()
+	s.watchSender()
 	if s.reader.Partial() && len(p) > 0 {
 		// The sender may hold back the rest until what it sent is acknowledged.
 		s.port.QuickAck()
@@ -272,7 +273,7 @@ func (s *session) send(p []byte) {
 func (s *session) emit(p []byte) {
 	if s.slots.len() == 0 {
 		s.send(p)
-		s.full = s.port.Unsent() >= outputHighWater
+		s.full = s.port.Unsent() >= s.highWater()
 		return
 	}
 	s.slots.literal(p)

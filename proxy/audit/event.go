@@ -119,6 +119,10 @@ var closeNames = [...]string{
 // String gives the word used in the reason field of close_conn, empty for the zero CloseReason.
 func (r CloseReason) String() string { return word(closeNames[:], int(r)) }
 
+// CloseReasons lists the words of all of them, each at the place of its number,
+// so that metrics can be registered with a closed set of labels. The caller owns the slice.
+func CloseReasons() []string { return append([]string(nil), closeNames[:]...) }
+
 // word looks a code up; a code outside the list reads "unknown" rather than
 // failing while something worth recording happens.
 func word(names []string, i int) string {

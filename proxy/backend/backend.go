@@ -34,6 +34,7 @@ var ErrUnavailable = errors.New("backend unavailable")
 type Backend struct {
 	opts   Options
 	login  atomic.Pointer[login]
+	learns atomic.Bool // see Options.Discover
 	info   atomic.Pointer[Info]
 	up     atomic.Int64 // connections in service now, over all loops
 	dials  sync.WaitGroup
@@ -59,6 +60,7 @@ func New(o Options) (*Backend, error) {
 	}
 	b := &Backend{opts: o}
 	b.SetLogin(o.User, o.Password, o.TLS)
+	b.SetDiscover(o.Discover)
 	return b, nil
 }
 
@@ -75,11 +77,23 @@ func (b *Backend) SetLogin(user string, password func() (string, error), tls fun
 	b.login.Store(&login{user, password, tls})
 }
 
+// SetDiscover changes whether commands are to be learned from the deployment.
+func (b *Backend) SetDiscover(on bool) { b.learns.Store(on) }
+
+// Discovers says whether commands are to be learned from the deployment.
+func (b *Backend) Discovers() bool { return b.learns.Load() }
+
 // Name is the deployment's name in the configuration.
 func (b *Backend) Name() string { return b.opts.Name }
 
 // Node is the address of the node, for metrics and logs; clients never see it.
 func (b *Backend) Node() string { return b.opts.Nodes[0].Address }
+
+// Nodes gives what New was told. It must not be changed.
+func (b *Backend) Nodes() []Endpoint { return b.opts.Nodes }
+
+// Encrypted says whether nodes are spoken to over TLS.
+func (b *Backend) Encrypted() bool { return b.login.Load().tls != nil }
 
 // Up reports whether any connection is in service.
 func (b *Backend) Up() bool { return b.up.Load() > 0 }

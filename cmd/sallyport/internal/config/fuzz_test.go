@@ -153,6 +153,7 @@ type (
 			User, Password  string
 			PasswordFile    string            `yaml:"password_file"`
 			TLS             map[string]string `yaml:"tls"`
+			Discover        bool
 			UnsafePlaintext any               `yaml:"unsafe_plaintext"`
 		}
 		Policy struct {

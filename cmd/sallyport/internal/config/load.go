@@ -23,7 +23,6 @@ type Config struct {
 	rules     policy
 	throttle  *acl.ThrottleOptions // nil: off
 	limits    proxy.Limits
-	memory    string // limits.memory as written
 	workers   int
 	shutdown  proxy.Shutdown
 }
@@ -92,11 +91,12 @@ func (r *reader) config(s *section) *Config {
 		shutdown:  r.shutdown(s.get("shutdown").section()),
 	}
 	limits := s.get("limits").section()
-	c.memory = limits.get("memory").asWritten(standardMemory)
 	c.throttle = r.throttle(limits.get("auth_failures"))
 	c.limits = r.limits(limits)
 	c.rules = r.policyFile(s.required("policy").section())
-	c.Table = r.table
+	if c.Table = r.table; !c.Discovers() {
+		c.Table = r.table.Base() // what the running proxy learned is not for this configuration
+	}
 	s.close("events_on", "console", "posture")
 	r.route(c)
 	r.adminAddress(c)
@@ -173,14 +173,6 @@ func (r *reader) shutdown(s *section) proxy.Shutdown {
 // standardMemory is the share all clients' buffers may take if nothing is said.
 const standardMemory = "25%"
 
-// asWritten gives a scalar as it stands in the file; absent gives standard.
-func (v value) asWritten(standard string) string {
-	if !v.present() {
-		return standard
-	}
-	return v.node.Value
-}
-
 // maxRate is how many commands a second can be asked for.
 const maxRate = 1 << 30
 
@@ -223,6 +215,8 @@ func (r *reader) limits(s *section) proxy.Limits {
 		AuthFailureDelay:     failureDelay(s.get("auth_failure_delay"), d.AuthFailureDelay),
 		IdleTimeout:          s.get("idle_timeout").duration(0, true),
 		WriteTimeout:         s.get("write_timeout").duration(d.WriteTimeout, false),
+		CommandTimeout:       s.get("command_timeout").duration(d.CommandTimeout, false),
+		InFlight:             s.get("in_flight").number(d.InFlight, 1, 1<<20),
 		RequestBytes:         s.get("request_bytes").size(d.RequestBytes, 16<<10),
 		RequestArgs:          s.get("request_args").number(d.RequestArgs, 16, 1<<30),
 		OutputBytes:          s.get("output_bytes").size(d.OutputBytes, 16<<10),
@@ -232,7 +226,7 @@ func (r *reader) limits(s *section) proxy.Limits {
 		CommandsPerSecond:    s.get("commands_per_second").number(0, 0, maxRate),
 		BytesPerSecond:       s.get("bytes_per_second").rate(),
 	}
-	s.close("command_timeout", "in_flight", "request_buffer")
+	s.close("request_buffer")
 	return l
 }
 
