@@ -1,13 +1,12 @@
 package proxy
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"os"
 	"sync/atomic"
 	"time"
 
+	"github.com/sallyport/sallyport/acl/command"
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/tlsutil"
 )
@@ -21,6 +20,8 @@ type listener struct {
 	tls   atomic.Pointer[tlsutil.Server] // nil: plaintext
 
 	senders atomic.Pointer[senders] // of PROXY headers; nil: nobody
+
+	names atomic.Pointer[command.Names] // nil: as everywhere
 
 	judged atomic.Pointer[certified] // by what open sessions were held last
 	left   atomic.Uint32             // the audit.CloseReason by which its sessions end; 0: it serves
@@ -41,6 +42,7 @@ func newListener(o ListenerOptions, index int, at *socket) *listener {
 	l := &listener{opts: o, index: index, at: at}
 	l.tls.Store(o.TLS)
 	l.senders.Store(sendersOf(&o))
+	l.names.Store(o.Names)
 	if o.TLS != nil {
 		l.judged.Store(certifiedBy(o.TLS, time.Now()))
 	}
@@ -59,20 +61,9 @@ func (l *listener) gone() audit.CloseReason { return audit.CloseReason(l.left.Lo
 
 // bind opens a listener's address.
 func bind(o ListenerOptions) (*socket, error) {
-	if o.Network == "unix" {
-		if err := removeStale(o.Address); err != nil {
-			return nil, err
-		}
-	}
-	ln, err := net.Listen(o.Network, o.Address)
+	ln, err := listen(o)
 	if err != nil {
 		return nil, err
-	}
-	if o.Network == "unix" {
-		if err := os.Chmod(o.Address, o.mode()); err != nil {
-			ln.Close()
-			return nil, err
-		}
 	}
 	return &socket{ln: ln}, nil
 }
@@ -83,23 +74,4 @@ func (o *ListenerOptions) mode() os.FileMode {
 		return 0o660
 	}
 	return o.Mode
-}
-
-// removeStale removes a socket that nobody listens on any more, and nothing else.
-func removeStale(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode()&os.ModeSocket == 0 {
-		return fmt.Errorf("%s exists and is not a socket", path)
-	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		c.Close()
-		return fmt.Errorf("%s is in use by another process", path)
-	}
-	return os.Remove(path)
 }

@@ -154,7 +154,7 @@ type (
 			PasswordFile    string            `yaml:"password_file"`
 			TLS             map[string]string `yaml:"tls"`
 			Discover        bool
-			UnsafePlaintext any               `yaml:"unsafe_plaintext"`
+			UnsafePlaintext any `yaml:"unsafe_plaintext"`
 		}
 		Policy struct {
 			File             string

@@ -97,6 +97,7 @@ func (r *reader) config(s *section) *Config {
 	if c.Table = r.table; !c.Discovers() {
 		c.Table = r.table.Base() // what the running proxy learned is not for this configuration
 	}
+	r.commandNames(c)
 	s.close("events_on", "console", "posture")
 	r.route(c)
 	r.adminAddress(c)
