@@ -121,7 +121,9 @@ func start(cfg *config.Config, path string, log *zap.Logger, w *watch) (*daemon,
 	}
 	tokens, err := d.prepare(cfg, nil)
 	if err == nil {
-		d.server, err = proxy.NewServer(cfg.Options(d.running(tokens)))
+		options := cfg.Options(d.running(tokens))
+		boundCollector(options.Limits)
+		d.server, err = proxy.NewServer(options)
 	}
 	if err != nil {
 		d.closeRecorder()
@@ -193,6 +195,7 @@ func (d *daemon) run(ctx context.Context, signals <-chan os.Signal) error {
 	watching, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	d.watch.reload = func() error { return d.reload(audit.MethodWatch) }
+	go tidy(watching)
 	go func() {
 		defer close(ended)
 		d.watch.run(watching)
