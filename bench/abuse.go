@@ -212,7 +212,7 @@ func (s *stage) start(ctx context.Context, limits []string, shell ...string) err
 		return err
 	}
 	s.proxy = &target{name: own, address: addresses, user: "bench", password: abusePassword, redis: s.rig.plain}
-	command := append(slices.Clone(shell), s.binary, "serve", "--config", path)
+	command := append(slices.Clone(shell), s.binary, "serve", "--allow-root", "--config", path)
 	return s.proxy.launch(ctx, dir, command[0], command[1:])
 }
 

@@ -60,7 +60,7 @@ func abuseIdle(ctx context.Context, s *stage) error {
 
 // idleCPU is the share of a core that the proxy uses while nothing is asked of it.
 func (s *stage) idleCPU(ctx context.Context) (float64, error) {
-	if err := pause(ctx, s.size.settle/2); err != nil { // for what the last handshakes left to do
+	if err := pause(ctx, s.size.settle+s.size.settle/5); err != nil { // for what the last handshakes left to do
 		return 0, err
 	}
 	before, err := readCPU(s.proxy.pid)

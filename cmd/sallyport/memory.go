@@ -16,10 +16,10 @@ const (
 	ownMemory     = 8 << 20
 )
 
-// collectorLimit is what the collector works towards. It would otherwise let
+// limitForClients is what the collector works towards. It would otherwise let
 // as much garbage pile up as there is memory in use, so that clients who fill
 // limits.memory cost the machine twice that.
-func collectorLimit(l proxy.Limits) int64 {
+func limitForClients(l proxy.Limits) int64 {
 	return l.Memory + l.Memory/10 + int64(l.Connections)*perConnection + ownMemory
 }
 
@@ -29,7 +29,7 @@ func boundCollector(l proxy.Limits) {
 	if _, set := os.LookupEnv("GOMEMLIMIT"); set {
 		return
 	}
-	if limit := collectorLimit(l); limit < debug.SetMemoryLimit(-1) {
+	if limit := limitForClients(l); limit < debug.SetMemoryLimit(-1) {
 		debug.SetMemoryLimit(limit)
 	}
 }

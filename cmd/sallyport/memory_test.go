@@ -16,7 +16,7 @@ func TestTheCollectorWorksTowardsTheMemoryOfAllClients(t *testing.T) {
 	defer debug.SetMemoryLimit(before)
 	l := proxy.Limits{Memory: 100 << 20, Connections: 1000}
 	const want = 100<<20 + 10<<20 + 1000*perConnection + ownMemory
-	if got := collectorLimit(l); got != want {
+	if got := limitForClients(l); got != want {
 		t.Fatalf("limit: %d, want %d", got, want)
 	}
 	boundCollector(l)
