@@ -67,6 +67,7 @@ type ListenerOptions struct {
 	Backend   string          // key of Options.Backends
 	Proxy     []netip.Prefix  // networks whose connections begin with a PROXY protocol header; with any, all others are turned away
 	ProxyUnix bool            // a unix listener whose connections begin with one
+	Names     *command.Names  // what commands are called here; nil: as everywhere
 	Bound     net.Listener    // already listens on the address, and is the Server's from Start on; nil: Start binds it
 	ReusePort bool            // other processes of this user may listen on the same port (SO_REUSEPORT)
 }
