@@ -88,6 +88,7 @@ const requestOverhead = 1 << 20
 func (w *worker) join(s *session, c *loop.Conn) {
 	s.port = c
 	s.reader.Reset(w.loginLimits, w.loop.Buffers())
+	s.names = s.facts.in.names.Load()
 	s.proto = 2
 	s.active = w.now()
 	s.began = w.now()

@@ -95,6 +95,7 @@ func (r *reader) config(s *section) *Config {
 	c.limits = r.limits(limits)
 	c.rules = r.policyFile(s.required("policy").section())
 	c.Table = r.table
+	r.commandNames(c)
 	s.close("events_on", "console", "posture")
 	r.route(c)
 	r.adminAddress(c)

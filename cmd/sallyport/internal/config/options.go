@@ -56,6 +56,7 @@ func (c *Config) Options(run Running) proxy.Options {
 			Backend:   l.backend,
 			Proxy:     l.proxy,
 			ProxyUnix: l.proxyUnix,
+			Names:     l.names,
 			ReusePort: l.reusePort,
 		})
 	}
