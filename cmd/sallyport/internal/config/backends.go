@@ -17,6 +17,7 @@ type backendConfig struct {
 	passwordFile named
 	tls          *clientFiles
 	client       *tlsutil.Client // loaded from tls
+	discover     bool            // its commands are learned
 	used         bool            // by a listener
 }
 
@@ -48,6 +49,7 @@ func (r *reader) backend(s *section) *backendConfig {
 	r.topology(s.get("topology"))
 	b.nodes = r.nodes(s.required("nodes"))
 	b.user = s.get("user").text().Value
+	b.discover = s.get("discover").flag()
 	r.backendPassword(b, s)
 	b.tls = r.clientFiles(s.get("tls").section())
 	unsafe := s.get("unsafe_plaintext")
