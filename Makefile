@@ -12,7 +12,7 @@ FUZZTIME    ?= 20s
 ARGS        ?=
 OUT         := bin
 
-.PHONY: help demo build test nightly chaos test-clients client-libraries race fuzz bench bench-install lint fmt clean ci redis-server
+.PHONY: help demo build test nightly chaos test-clients client-libraries race fuzz bench abuse bench-install lint fmt clean ci redis-server
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ fuzz: ## every fuzz target for FUZZTIME each (default 20s)
 
 bench: build ## measure against the peers found and write bench/results (ARGS="-quick" for two minutes)
 	$(GO) run ./bench -sallyport $(OUT)/sallyport $(ARGS)
+
+abuse: build ## clients that misbehave in their thousands, and what they do to the others (ARGS="-points slow", ARGS=-quick)
+	$(GO) run ./bench -abuse -gate -sallyport $(OUT)/sallyport $(ARGS)
 
 bench-install: ## the peers from Debian (root)
 	@bench/install.sh

@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/loop"
 	"github.com/sallyport/sallyport/tlsutil"
+	"go.uber.org/zap"
 )
 
 // Reload puts a new configuration in force without dropping a connection that it
@@ -61,6 +62,7 @@ func (s *Server) Reload(o Options) error {
 	for name, b := range s.backends.Load().now {
 		b.SetLogin(o.Backends[name].User, o.Backends[name].Password, o.Backends[name].TLS)
 		b.SetControlLogin(o.Backends[name].Routing)
+		b.SetDiscover(o.Backends[name].Discover)
 	}
 	s.setLimits(o.Limits)
 	for _, k := range plan.kept {
@@ -83,7 +85,7 @@ func (s *Server) Reload(o Options) error {
 
 // reloadable says what of o differs that can't change while running.
 func (s *Server) reloadable(o *Options) error {
-	if o.Policy != nil && o.Policy.Table() != s.opts.Table {
+	if o.Policy != nil && o.Policy.Table().Base() != s.opts.Table.Base() {
 		return fmt.Errorf("the policy speaks of another command table; restart to change it")
 	}
 	for name, now := range s.backends.Load().now {
@@ -152,13 +154,19 @@ func (s *Server) SetPolicy(p *acl.Policy) {
 	s.changes.mu.Lock()
 	defer s.changes.mu.Unlock()
 	s.forgetChanges()
+	// A reload is read against the table there was when it began.
+	if with, err := s.withFound(p); err == nil {
+		p = with
+	} else {
+		s.log.Error("what was learned from backends is out of force until the next reload", zap.Error(err))
+	}
 	s.install(p, false)
 }
 
 // rejudge holds every open session against a new policy. Where it was changed at
 // run time, a session goes on whose user has another password now, as in Redis.
 func (w *worker) rejudge(p *acl.Policy, atRunTime bool) {
-	w.policy = p
+	w.policy, w.table = p, p.Table()
 	w.lenient = atRunTime
 	defer func() { w.lenient = false }()
 	for sn := w.sessions; sn != nil; {

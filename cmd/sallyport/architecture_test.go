@@ -222,6 +222,11 @@ func spans(cell string) []string {
 	return out
 }
 
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
+}
+
 // readTree reads the imports of every package of the module, by folder. It reads
 // files and not what one system builds, so that kqueue's files count on Linux.
 func readTree(t *testing.T) map[string]source {
@@ -233,6 +238,8 @@ func readTree(t *testing.T) map[string]source {
 			return err
 		case d.IsDir() && file != projectRoot && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "bin"):
 			return fs.SkipDir
+		case d.IsDir() && file != projectRoot && isFile(filepath.Join(file, "go.mod")):
+			return fs.SkipDir // a module of its own, which the product does not link
 		case d.IsDir() || !strings.HasSuffix(file, ".go"):
 			return nil
 		}

@@ -24,6 +24,7 @@ type Options struct {
 	TLS         func(host string) (*tls.Config, error) // asked at each dial; nil: plaintext
 	DialTimeout time.Duration                          // TCP, TLS and login together; 0: 2 s
 	Routing     Routing                                // how several nodes are found
+	Discover    bool                                   // commands that the proxy does not know are learned from it
 	Logger      *zap.Logger
 }
 
@@ -34,6 +35,7 @@ var ErrUnavailable = errors.New("backend unavailable")
 type Backend struct {
 	opts   Options
 	login  atomic.Pointer[login]
+	learns atomic.Bool // see Options.Discover
 	info   atomic.Pointer[Info]
 	up     atomic.Int64 // connections in service now, over all loops
 	dials  sync.WaitGroup
@@ -62,6 +64,7 @@ func New(o Options) (*Backend, error) {
 	b := &Backend{opts: o}
 	b.SetLogin(o.User, o.Password, o.TLS)
 	b.steer()
+	b.SetDiscover(o.Discover)
 	return b, nil
 }
 
@@ -77,6 +80,12 @@ type login struct {
 func (b *Backend) SetLogin(user string, password func() (string, error), tls func(host string) (*tls.Config, error)) {
 	b.login.Store(&login{user, password, tls})
 }
+
+// SetDiscover changes whether commands are to be learned from the deployment.
+func (b *Backend) SetDiscover(on bool) { b.learns.Store(on) }
+
+// Discovers says whether commands are to be learned from the deployment.
+func (b *Backend) Discovers() bool { return b.learns.Load() }
 
 // Name is the deployment's name in the configuration.
 func (b *Backend) Name() string { return b.opts.Name }

@@ -130,6 +130,7 @@ func (as *login) introduceBefore6(d *dialogue, password string) error {
 type dialogue struct {
 	conn   net.Conn
 	secret string // what some questions hold and no error may
+	most   int    // bytes of a reply; 0: maxLoginReply
 }
 
 // said is a login reply, raw.
@@ -149,10 +150,10 @@ func (d *dialogue) ask(step string, args ...string) (said, error) {
 	}
 	var framer resp.Framer
 	framer.Reset(3)
-	buf := make([]byte, 0, 512)
+	buf, most := make([]byte, 0, 512), max(d.most, maxLoginReply)
 	for at := 0; ; {
 		if len(buf) == cap(buf) {
-			if cap(buf) >= maxLoginReply {
+			if cap(buf) >= most {
 				return nil, fmt.Errorf("%s: reply too long", step)
 			}
 			buf = append(make([]byte, 0, 2*cap(buf)), buf...)

@@ -10,12 +10,13 @@ import (
 // backendConfig is one entry of backends:.
 type backendConfig struct {
 	value
-	login  credentials
-	name   acl.Text
-	nodes  []address
-	tls    *clientFiles
-	client *tlsutil.Client // loaded from tls
-	used   bool            // by a listener
+	login    credentials
+	name     acl.Text
+	nodes    []address
+	tls      *clientFiles
+	client   *tlsutil.Client // loaded from tls
+	discover bool            // its commands are learned
+	used     bool            // by a listener
 	topology
 }
 
@@ -53,6 +54,7 @@ func (r *reader) backend(s *section) *backendConfig {
 	b := &backendConfig{value: s.value}
 	b.kind = topologyKind(s.get("topology"))
 	b.nodes = r.nodes(b.kind, s)
+	b.discover = s.get("discover").flag()
 	b.login = loginAs(s)
 	b.tls = r.clientFiles(s.get("tls").section())
 	r.several(b, s)

@@ -55,6 +55,7 @@ backends:
   cache:
     nodes: ["unix:/run/redis.sock"]
     password: "${REDIS_PASSWORD}"
+    discover: true
 policy:
   file: policy.yaml
   modes: { allow: enforce, guard: enforce, acl: enforce }
@@ -197,7 +198,7 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 		},
 		Backends: map[string]backend.Options{
 			"main":  {Name: "main", User: "proxy", Nodes: []backend.Endpoint{{Network: "tcp", Address: "redis.internal:6379"}}},
-			"cache": {Name: "cache", Nodes: []backend.Endpoint{{Network: "unix", Address: "/run/redis.sock"}}},
+			"cache": {Name: "cache", Discover: true, Nodes: []backend.Endpoint{{Network: "unix", Address: "/run/redis.sock"}}},
 		},
 		Limits: proxy.Limits{
 			Connections: 9, ConnectionsPerSource: 8, Handshakes: 7,

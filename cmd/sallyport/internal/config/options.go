@@ -66,7 +66,7 @@ func (c *Config) Options(run Running) proxy.Options {
 }
 
 func (b *backendConfig) options(log *zap.Logger) backend.Options {
-	o := backend.Options{Name: b.name.Value, User: b.login.user, Logger: log}
+	o := backend.Options{Name: b.name.Value, User: b.login.user, Discover: b.discover, Logger: log}
 	for _, n := range b.nodes {
 		o.Nodes = append(o.Nodes, backend.Endpoint{Network: n.network, Address: n.text})
 	}
@@ -105,6 +105,12 @@ func (c *Config) aclFile(run Running) *proxy.ACLFile {
 			return run.Quietly(file.path, change)
 		},
 	}
+}
+
+// Discovers says whether a running proxy learns commands from a backend that
+// its table does not hold.
+func (c *Config) Discovers() bool {
+	return slices.ContainsFunc(c.backends, func(b *backendConfig) bool { return b.discover })
 }
 
 // RefusesProbes says whether policy.probes is refuse.
