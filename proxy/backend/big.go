@@ -118,15 +118,7 @@ func (ln *line) drained() {
 }
 
 // finish closes a connection that nobody wants any more.
-func (ln *line) finish() {
-	conn := ln.conn
-	ln.up(false)
-	ln.conn = nil
-	ln.drop(closed)
-	if conn != nil {
-		conn.Close()
-	}
-}
+func (ln *line) finish() { ln.abandon() }
 
 // forget notes that a retired connection is lost. It reports whether it was one,
 // which is not dialled again.
@@ -141,6 +133,27 @@ func (ln *line) forget() bool {
 		delete(pool.reserve, ln.key)
 	}
 	return true
+}
+
+// retargetRetired ends what is retired and leads elsewhere now, or to a node that
+// is broken: a former primary must not come back into service.
+func (p *Pool) retargetRetired(broken Endpoint) {
+	elsewhere := func(ln *line) bool {
+		want, err := p.b.target(ln.key)
+		return err != nil || ln.at != want || ln.at == broken
+	}
+	for ln := range p.leaving {
+		if elsewhere(ln) {
+			ln.forget()
+			ln.finish()
+		}
+	}
+	for _, ln := range p.reserve {
+		if elsewhere(ln) {
+			ln.forget()
+			ln.finish()
+		}
+	}
 }
 
 // closeRetired ends what is retired, with the pool.
