@@ -61,6 +61,7 @@ func (s *Server) Reload(o Options) error {
 	s.mu.Unlock()
 	for name, b := range s.backends.Load().now {
 		b.SetLogin(o.Backends[name].User, o.Backends[name].Password, o.Backends[name].TLS)
+		b.SetControlLogin(o.Backends[name].Routing)
 		b.SetDiscover(o.Backends[name].Discover)
 	}
 	s.setLimits(o.Limits)
@@ -89,8 +90,8 @@ func (s *Server) reloadable(o *Options) error {
 	}
 	for name, now := range s.backends.Load().now {
 		to, ok := o.Backends[name]
-		if ok && (!slices.Equal(to.Nodes, now.Nodes()) || (to.TLS == nil) == now.Encrypted()) {
-			return fmt.Errorf("backend %s: nodes and whether they speak TLS need a restart, or a backend of another name", name)
+		if ok && !now.Same(&to) {
+			return fmt.Errorf("backend %s: nodes, topology, nodes_allow, wait and whether they speak TLS need a restart, or a backend of another name", name)
 		}
 	}
 	for _, l := range o.Listeners {

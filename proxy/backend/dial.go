@@ -19,6 +19,7 @@ type node struct {
 	transport *loop.Transport
 	tls       *tls.Conn
 	info      Info
+	at        Endpoint
 }
 
 func (n *node) close() { n.conn().Close() }
@@ -43,16 +44,16 @@ func (e *RefusedError) Error() string { return e.Step + " refused: " + e.Reply }
 func (b *Backend) connect(k Key) (*node, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), b.opts.DialTimeout)
 	defer cancel()
-	at, as := b.opts.Nodes[0], b.login.Load()
-	nc, err := (&net.Dialer{}).DialContext(ctx, at.Network, at.Address)
+	at, nc, err := b.reach(ctx, k)
 	if err != nil {
 		return nil, err
 	}
+	as := b.login.Load()
 	deadline, _ := ctx.Deadline()
 	nc.SetDeadline(deadline)
-	n := &node{transport: loop.NewTransport(nc)}
+	n := &node{transport: loop.NewTransport(nc), at: at}
 	if as.tls != nil {
-		cfg, err := as.tls()
+		cfg, err := as.tls(hostOf(at))
 		if err != nil {
 			nc.Close()
 			return nil, err
