@@ -83,8 +83,8 @@ ci: ## what the hosted run does: lint, test, race, the demo's tour
 	@.ci/run
 
 redis-server:
-	@command -v redis-server redis-cli redis-benchmark | wc -l | grep -qx 3 && exit 0; \
+	@command -v redis-server redis-cli redis-benchmark nutcracker | wc -l | grep -qx 4 && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo 'installing redis-server (Debian)'; \
-	  { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-server redis-tools; } >/dev/null; \
-	else echo 'the tests need a real redis-server, redis-cli and redis-benchmark: install them (Debian: apt-get install redis-server redis-tools) and try again'; exit 1; fi
+	  echo 'installing redis-server and nutcracker (Debian)'; \
+	  { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-server redis-tools nutcracker; } >/dev/null; \
+	else echo 'the tests need a real redis-server, redis-cli, redis-benchmark and nutcracker: install them (Debian: apt-get install redis-server redis-tools nutcracker) and try again'; exit 1; fi

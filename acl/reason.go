@@ -65,6 +65,10 @@ const (
 	ProtocolError      // the bytes were no request
 	TTLRequired        // leaves a key without an expiry, or with too late a one, where expiry: asks for it
 
+	// Limits of a user.
+	RateLimited     // more commands a second than the user may make
+	UserConnections // more connections than the user may have
+
 	reasonCount
 )
 
@@ -121,6 +125,8 @@ var reasonCodes = [reasonCount]string{
 	ScriptConfined:       "script_confined",
 	ProtocolError:        "protocol_error",
 	TTLRequired:          "ttl_required",
+	RateLimited:          "rate_limited",
+	UserConnections:      "user_connections",
 }
 
 // String gives the code used in events and metric labels. A value outside the

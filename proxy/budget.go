@@ -17,7 +17,7 @@ func (s *Server) held() int64 {
 }
 
 // overfull reports whether limits.memory is exceeded.
-func (s *Server) overfull() bool { return s.held() > s.opts.Limits.Memory }
+func (s *Server) overfull() bool { return s.held() > s.memory.Load() }
 
 // account brings what the session's reader and slots keep into the sum.
 func (s *session) account() {

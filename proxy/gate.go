@@ -25,11 +25,17 @@ type gate struct {
 }
 
 func (g *gate) init(l Limits) {
-	g.limit, g.perSource = l.Connections, l.ConnectionsPerSource
 	g.sources = make(map[netip.Addr]int)
 	g.pending = make(map[net.Conn]struct{})
 	g.changed = make(chan struct{})
 	g.turns = make(chan struct{}, l.Handshakes)
+}
+
+// setLimits says how many may be in. Whoever is in stays in.
+func (g *gate) setLimits(l Limits) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.limit, g.perSource = l.Connections, l.ConnectionsPerSource
 }
 
 // place is one connection's place behind the gate.
@@ -56,11 +62,11 @@ func (g *gate) enter(nc net.Conn) (place, acl.Reason) {
 // claim says whose place it is, once that is known.
 func (p *place) claim(source netip.Addr) acl.Reason {
 	g := p.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if g.perSource <= 0 {
 		return acl.None
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.sources[source] >= g.perSource {
 		return acl.TooManyClients
 	}

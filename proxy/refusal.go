@@ -25,6 +25,7 @@ const (
 	errClientName     = "ERR Client names cannot contain spaces, newlines or special characters."
 	errBadKeys        = "ERR syntax error"
 	errMaxClients     = "ERR max number of clients reached"
+	errRateLimit      = "ERR rate limit exceeded"
 	errUnavailable    = "ERR backend unavailable: the command was not sent"
 	errLost           = "ERR backend connection lost, the command may have run"
 	errOverloaded     = "ERR backend unavailable: too many commands are waiting for a connection"
@@ -67,7 +68,7 @@ func faultReason(err error) acl.Reason {
 func (s *session) refuse(reason acl.Reason, args [][]byte, d acl.Decision) {
 	s.refused++
 	s.w.count.Command(uint8(s.class()), metrics.Refused, 1)
-	s.w.count.Listeners[s.facts.listenerIndex].Refuse(uint8(reason))
+	s.w.count.Listener(s.facts.listenerIndex).Refuse(uint8(reason))
 	s.emit(resp.AppendError(s.w.scratch[:0], s.refusalText(reason, args, d)))
 	s.w.refusedEvent(s, reason, d)
 	s.logDenied(reason, d)
@@ -107,6 +108,8 @@ func (s *session) refusalText(reason acl.Reason, args [][]byte, d acl.Decision) 
 		return errNoChannel
 	case acl.TTLRequired:
 		return errNoExpiry
+	case acl.RateLimited:
+		return errRateLimit
 	case acl.CommandUnsupported:
 		if s.call.Class == command.Local {
 			return "ERR '" + spec.Name + "' is not offered by this proxy"

@@ -59,6 +59,8 @@ type session struct {
 	trial     *trial // an attempt to log in that is not answered yet
 	lease     *lease // nil: what was proved does not end by itself
 
+	pace pace // the limits it is held to
+
 	kept      int64            // what account last counted
 	held      [][]byte         // a call that waits until every owed reply has arrived
 	waiting   bool             // a call's answer is being made elsewhere; not fed
@@ -109,11 +111,13 @@ func (s *session) feed(p []byte) {
 		s.active = s.w.now()
 	}
 	s.at = s.w.now().UnixNano()
+	s.pace.turn = s.commands + turnCalls
 	s.gauge()
 	s.reader.Feed(p)
 	s.drive()
 	s.reader.Release()
 	s.account()
+	s.watchSender()
 	if s.reader.Partial() && len(p) > 0 {
 		// The sender may hold back the rest until what it sent is acknowledged.
 		s.port.QuickAck()
@@ -152,6 +156,10 @@ func (s *session) serve(args [][]byte) {
 	call := &s.call
 	if s.user == nil && (fault != nil || call.Spec.Flags&command.FlagNoAuth == 0) {
 		s.refuse(acl.NotAuthenticated, args, acl.Decision{})
+		return
+	}
+	if s.exceeds() && (fault != nil || call.Spec.Flags&command.FlagNoAuth == 0) {
+		s.refuse(acl.RateLimited, args, acl.Decision{})
 		return
 	}
 	if fault != nil {
@@ -265,7 +273,7 @@ func (s *session) send(p []byte) {
 func (s *session) emit(p []byte) {
 	if s.slots.len() == 0 {
 		s.send(p)
-		s.full = s.port.Unsent() >= outputHighWater
+		s.full = s.port.Unsent() >= s.highWater()
 		return
 	}
 	s.slots.literal(p)
@@ -318,6 +326,7 @@ func (s *session) holdBack(args [][]byte) bool {
 		return false
 	}
 	s.commands--
+	s.refund()
 	s.held = make([][]byte, len(args))
 	for i, a := range args {
 		s.held[i] = bytes.Clone(a) // an empty argument stays one, it is not an absent one

@@ -19,6 +19,7 @@ type worker struct {
 	srv      *Server
 	loop     *loop.Loop
 	clock    func() time.Time // the turn's
+	arm      func(t *loop.Timer, d time.Duration, f func())
 	table    *command.Table
 	policy   *acl.Policy
 	limits   Limits
@@ -30,13 +31,18 @@ type worker struct {
 	whole    latency // of calls, until they are handed to count
 	behind   latency // of the backends
 	scratch  []byte  // for building one local reply
+	shares   map[*quota]*share
+	senders  loop.Timer // when the first of those may be out of time who have begun a command
+
+	watchingSenders bool // that timer runs
 
 	loginLimits  resp.Limits // before login
 	readerLimits resp.Limits // after it
 	draining     bool
-	congested    bool      // some session waits until a backend has caught up
-	relieved     time.Time // the turn that last closed holders of memory
-	ruled        *acl.Rule // decided the calls counted in rulings
+	retiring     map[string]func() // backends to leave once no session needs them, and whom to tell
+	congested    bool              // some session waits until a backend has caught up
+	relieved     time.Time         // the turn that last closed holders of memory
+	ruled        *acl.Rule         // decided the calls counted in rulings
 	rulings      uint64
 	lenient      bool      // sessions are being held against a change made at run time
 	soonest      time.Time // when something may end that a session stands on; zero: nothing will
@@ -45,28 +51,30 @@ type worker struct {
 // now is the turn's clock.
 func (w *worker) now() time.Time { return w.clock() }
 
-func (w *worker) arm(t *loop.Timer, d time.Duration, f func()) { w.loop.Arm(t, d, f) }
-
 // newWorker runs on the loop before its first turn.
 func newWorker(srv *Server, l *loop.Loop) *worker {
 	w := &worker{
-		srv: srv, loop: l, clock: l.Now, table: srv.opts.Table, policy: srv.policy.Load(), limits: srv.opts.Limits,
+		srv: srv, loop: l, clock: l.Now, arm: l.Arm, table: srv.opts.Table, policy: srv.policy.Load(), limits: srv.opts.Limits,
 		recorder: srv.opts.Recorder, pools: make(map[string]*backend.Pool), scratch: make([]byte, 0, 4096),
+		retiring: make(map[string]func()),
 	}
 	w.count = srv.metrics.NewLoop()
 	w.pipeline = w.pooled
-	w.limitLogins()
-	w.readerLimits = resp.Limits{
-		Args: w.limits.RequestArgs, Bulk: int(w.limits.RequestBytes), Inline: 64 << 10,
-		Request: int(w.limits.RequestBytes) + requestOverhead,
-	}
-	for name, b := range srv.backends {
-		pool := b.Pool(l)
-		pool.Stats.Latency = w.backendLatency
-		pool.Eased = w.eased
-		w.pools[name] = pool
+	w.setLimits(w.limits)
+	for name := range srv.backends.Load().now {
+		w.pool(name)
 	}
 	return w
+}
+
+// setLimits puts limits in force for what is read from now on.
+func (w *worker) setLimits(l Limits) {
+	w.limits = l
+	w.limitLogins()
+	w.readerLimits = resp.Limits{
+		Args: l.RequestArgs, Bulk: int(l.RequestBytes), Inline: 64 << 10,
+		Request: int(l.RequestBytes) + requestOverhead,
+	}
 }
 
 // requestOverhead is what headers may add to a request whose values fill its limit.
@@ -83,8 +91,8 @@ func (w *worker) join(s *session, c *loop.Conn) {
 		s.next.prev = s
 	}
 	w.sessions = s
-	w.count.Listeners[s.facts.listenerIndex].Connections++
-	w.count.Listeners[s.facts.listenerIndex].Connection(metrics.ConnectionAccepted)
+	w.count.Listener(s.facts.listenerIndex).Connections++
+	w.count.Listener(s.facts.listenerIndex).Connection(metrics.ConnectionAccepted)
 	w.newConnEvent(s)
 	w.look(s.facts.certEnds)
 	if s.begin(); s.user == nil {
@@ -96,6 +104,8 @@ func (w *worker) join(s *session, c *loop.Conn) {
 	switch {
 	case w.draining:
 		s.expire(audit.CloseDrain)
+	case s.facts.in.gone() != 0:
+		s.expire(s.facts.in.gone())
 	case s.facts.policy != w.policy && !w.renew(s):
 		// The policy changed between the look at its address and here.
 		s.expire(audit.ClosePolicyChanged)
@@ -140,6 +150,7 @@ func (w *worker) admits(s *session) bool {
 func (w *worker) leave(s *session, cause error) {
 	s.ended = true
 	s.stopTimers()
+	s.withdraw()
 	if s.prev != nil {
 		s.prev.next = s.next
 	} else {
@@ -156,8 +167,11 @@ func (w *worker) leave(s *session, cause error) {
 		s.reason = closeCause(cause)
 	}
 	w.closeEvent(s)
-	w.count.Listeners[s.facts.listenerIndex].Connections--
+	w.count.Listener(s.facts.listenerIndex).Connections--
 	s.facts.slot.release()
+	if len(w.retiring) > 0 {
+		w.leaveBackends()
+	}
 }
 
 // renew holds a session against the policy now in force, and gives it the rights
@@ -204,14 +218,14 @@ func (w *worker) eased() {
 
 // pooled gives the shared pipeline of a backend for a database and protocol.
 func (w *worker) pooled(name string, k backend.Key) *backend.Pipeline {
-	return w.pools[name].Pipeline(k)
+	return w.pool(name).Pipeline(k)
 }
 
-func (w *worker) probe(name string, k backend.Key, done func(error)) { w.pools[name].Probe(k, done) }
+func (w *worker) probe(name string, k backend.Key, done func(error)) { w.pool(name).Probe(k, done) }
 
 // version is what HELLO says the server is: the backend's last word on it.
 func (w *worker) version(name string) string {
-	if info := w.srv.backends[name].Info(); info != nil && info.Version != "" {
+	if info := w.srv.backend(name).Info(); info != nil && info.Version != "" {
 		return info.Version
 	}
 	return serverVersion
@@ -222,6 +236,6 @@ const serverVersion = "7.0.0"
 
 // resp3 reports whether a backend speaks HELLO 3, as far as is known.
 func (w *worker) resp3(name string) bool {
-	info := w.srv.backends[name].Info()
+	info := w.srv.backend(name).Info()
 	return info == nil || info.RESP3
 }

@@ -34,8 +34,9 @@ security events go to the sinks that the configuration names.
 Signals: TERM and INT drain (no longer ready, no new clients, replies that are
 owed are delivered) and end; a second one ends at once. HUP reloads
 configuration, policy and certificates, all or nothing: a file with a fault
-changes nothing, and the log says what is wrong and where; addresses, limits and
-sinks belong to the start, and a reload that would change them is refused. USR1
+changes nothing, and the log says what is wrong and where. Listeners and backends
+come and go with a reload; event sinks, workers, the nodes of a backend and a few
+limits belong to the start, and a reload that would change one names it. USR1
 opens the event files anew, for log rotation.
 
 A change of any file that was read (configuration, policy, certificates, keys,

@@ -140,10 +140,10 @@ func (v *Verifier) Verdict() Verdict {
 
 // entryText is what is read of a line beside its hash.
 type entryText struct {
-	Seq      uint64 `json:"seq"`
-	Audit    uint64 `json:"audit_seq"`
-	Event    string `json:"event"`
-	SeqFirst uint64 `json:"seq_first"`
+	Seq       uint64 `json:"seq"`
+	Audit     uint64 `json:"audit_seq"`
+	Event     string `json:"event"`
+	SeqFirst  uint64 `json:"seq_first"`
 	chainText `json:"-"`
 }
 

@@ -116,16 +116,9 @@ func (c *Config) RefusesProbes() bool { return c.rules.refuseProbes }
 
 // AuditSinks gives the sinks of events; nothing is opened yet.
 func (c *Config) AuditSinks() []audit.Sink {
-	var out []audit.Sink
-	for _, s := range c.Sinks {
-		switch s.Kind {
-		case "stdout":
-			out = append(out, audit.Stdout())
-		case "stderr":
-			out = append(out, audit.Stderr())
-		case "file":
-			out = append(out, audit.File(s.Path, s.Mode))
-		}
+	out := make([]audit.Sink, len(c.Sinks))
+	for i, s := range c.Sinks {
+		out[i] = s.sink()
 	}
 	return out
 }
@@ -160,24 +153,39 @@ func (c *Config) NeedsRestart(next *Config) []string {
 			keys = append(keys, key)
 		}
 	}
-	differ("events", !slices.Equal(c.Sinks, next.Sinks))
+	differ("events", !slices.EqualFunc(c.Sinks, next.Sinks, Sink.same))
 	differ("admin.address", c.Admin.where() != next.Admin.where())
 	differ("workers", c.workers != next.workers)
-	differ("shutdown", c.shutdown != next.shutdown)
 	differ("policy.commands", c.Table.Label() != next.Table.Label())
 	differ("policy.token_switch", c.rules.tokenSwitch != next.rules.tokenSwitch)
 	differ("limits.auth_failures", (c.throttle == nil) != (next.throttle == nil) || c.throttle != nil && *c.throttle != *next.throttle)
-	// A share of the memory is compared as it is written: what it comes to may
-	// change under a running process, and is no change of the file.
-	was, is := c.limits, next.limits
-	was.Memory, is.Memory = 0, 0
-	differ("limits", was != is || c.memory != next.memory)
+	differ("limits.handshakes", c.limits.Handshakes != next.limits.Handshakes)
+	differ("limits.write_timeout", c.limits.WriteTimeout != next.limits.WriteTimeout)
+	differ("limits.auth_failure_delay", c.limits.AuthFailureDelay != next.limits.AuthFailureDelay)
+	return keys
+}
+
+// Credentials gives the files that say how this process and its peers prove who
+// they are: certificates, keys, authorities and revocation lists of listeners and
+// backends, and the backends' passwords. Absolute. No rule of the policy depends
+// on them.
+func (c *Config) Credentials() []string {
+	var files []string
 	for _, l := range c.listeners {
-		for _, to := range next.listeners {
-			differ("listeners: mode of "+l.name.Value, l.name.Value == to.name.Value && l.mode != to.mode)
+		if f := l.tls; f != nil {
+			files = append(files, f.certificate.path, f.key.path, f.clientCA.path)
+			for _, list := range f.crls {
+				files = append(files, list.path)
+			}
 		}
 	}
-	return keys
+	for _, b := range c.backends {
+		files = append(files, b.passwordFile.path)
+		if f := b.tls; f != nil {
+			files = append(files, f.ca.path, f.certificate.path, f.key.path)
+		}
+	}
+	return slices.DeleteFunc(files, func(f string) bool { return f == "" })
 }
 
 // where is the address as one word, empty for no admin endpoints.
