@@ -23,6 +23,7 @@ type collector struct {
 
 	connections, connectionsTotal, refused, auth, commands *prometheus.Desc
 	received, sent, buffer, eventsDropped, closed, paused  *prometheus.Desc
+	lingering                                              *prometheus.Desc
 	commandSeconds, backendSeconds                         *prometheus.Desc
 
 	mu      sync.Mutex
@@ -47,8 +48,9 @@ func newCollector(o Options) *collector {
 		received:         desc("received_bytes_total", "Bytes from clients, without TLS."),
 		sent:             desc("sent_bytes_total", "Bytes to clients, without TLS."),
 		closed:           desc("connections_closed_total", "Ends of client connections, by reason.", "reason"),
-		paused:           desc("reads_paused_total", "Times a client was not read for a while, by what held it back.", "cause"),
+		paused:           desc("reads_paused_total", "Times a client was not read for a while, by what held it back.", "reason"),
 		buffer:           desc("buffer_bytes", "Memory held for clients' requests and replies."),
+		lingering:        desc("lingering_sockets", "Client sockets without a session, still open for a last reply to arrive."),
 		eventsDropped:    desc("events_dropped_total", "Security events a sink could not take.", "sink"),
 		commandSeconds:   desc("command_seconds", "Time from a call to its reply, as the client has it from us."),
 		backendSeconds:   desc("backend_seconds", "Time from sending a call to a node to the node's reply."),
@@ -125,7 +127,7 @@ func (c *collector) total() (*Loop, []string) {
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connections, c.connectionsTotal, c.refused, c.auth, c.commands, c.received, c.sent, c.buffer,
-		c.closed, c.paused, c.eventsDropped, c.commandSeconds, c.backendSeconds,
+		c.closed, c.paused, c.lingering, c.eventsDropped, c.commandSeconds, c.backendSeconds,
 	} {
 		to <- d
 	}
@@ -176,6 +178,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	count(c.received, total.Received)
 	count(c.sent, total.Sent)
 	to <- prometheus.MustNewConstMetric(c.buffer, prometheus.GaugeValue, float64(total.BufferBytes))
+	to <- prometheus.MustNewConstMetric(c.lingering, prometheus.GaugeValue, float64(total.Lingering))
 	to <- histogram(c.commandSeconds, &total.CommandSeconds)
 	to <- histogram(c.backendSeconds, &total.BackendSeconds)
 	c.collectDropped(count)

@@ -41,7 +41,7 @@ const (
 
 var resultNames = [numResults]string{"accepted", "refused", "failed"}
 
-// Obstacle is why a client was not read for a while: a value of the cause label.
+// Obstacle is why a client was not read for a while: a value of the reason label of reads_paused_total.
 type Obstacle uint8
 
 // The obstacles.
@@ -67,11 +67,12 @@ const (
 
 // Loop is what one event loop counts. Its fields are plain: the loop's
 // goroutine owns it. Make one with Set.NewLoop; everything in it only grows, but
-// for Listeners[i].Connections and BufferBytes.
+// for Listeners[i].Connections, BufferBytes and Lingering.
 type Loop struct {
 	Listeners      []Listener // by number, as in Options.Listeners; see Listener
 	Received, Sent uint64     // bytes from and to clients, as RESP: without TLS
 	BufferBytes    int64      // held for clients now
+	Lingering      int64      // sockets still open for a last reply to arrive
 	CommandSeconds Histogram  // from a call's last byte to its reply in order
 	BackendSeconds Histogram  // from a call's sending to the node's reply
 
@@ -141,6 +142,7 @@ func (l *Loop) add(o *Loop) {
 	l.Received += o.Received
 	l.Sent += o.Sent
 	l.BufferBytes += o.BufferBytes
+	l.Lingering += o.Lingering
 	l.CommandSeconds.add(&o.CommandSeconds)
 	l.BackendSeconds.add(&o.BackendSeconds)
 	for c := range l.commands {

@@ -83,6 +83,7 @@ func filled(t *testing.T) *Set {
 		l.Close(1)
 		l.Pause(PausedOutput)
 		l.Received, l.Sent, l.BufferBytes = 1000, 2000, 64
+		l.Lingering = 3
 		l.CommandSeconds.ObserveN(500*time.Microsecond, 10)
 		l.BackendSeconds.Observe(0.0002)
 		loops = append(loops, l)
@@ -127,11 +128,12 @@ func TestScrapeHasEveryPromisedNameAndTheRightSums(t *testing.T) {
 		`sallyport_commands_total{class="local",decision="answered"} 2`,
 		`sallyport_connections_closed_total{reason="idle"} 2`,
 		`sallyport_connections_closed_total{reason="drain"} 0`,
-		`sallyport_reads_paused_total{cause="output"} 2`,
-		`sallyport_reads_paused_total{cause="turn"} 0`,
+		`sallyport_reads_paused_total{reason="output"} 2`,
+		`sallyport_reads_paused_total{reason="turn"} 0`,
 		`sallyport_received_bytes_total 2000`,
 		`sallyport_sent_bytes_total 4000`,
 		`sallyport_buffer_bytes 128`,
+		`sallyport_lingering_sockets 6`,
 		`sallyport_command_seconds_bucket{le="0.00025"} 0`,
 		`sallyport_command_seconds_bucket{le="0.0005"} 20`,
 		`sallyport_command_seconds_bucket{le="10"} 20`,

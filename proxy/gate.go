@@ -20,6 +20,7 @@ type gate struct {
 	pending   map[net.Conn]struct{} // admissions under way, so that Close can end them
 	closed    bool
 	changed   chan struct{} // closed and replaced when the last one leaves
+	lingering func() int    // sockets that are still open for the last reply to arrive; nil: none
 
 	turns chan struct{} // bounds TLS handshakes at work, see shaking
 }
@@ -51,7 +52,7 @@ type place struct {
 func (g *gate) enter(nc net.Conn) (place, acl.Reason) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed || g.in >= g.limit {
+	if g.closed || g.in >= g.limit || g.lingering != nil && g.in+g.lingering() >= g.limit {
 		return place{}, acl.TooManyClients
 	}
 	g.in++

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"os"
 	"sync/atomic"
@@ -59,20 +57,9 @@ func (l *listener) gone() audit.CloseReason { return audit.CloseReason(l.left.Lo
 
 // bind opens a listener's address.
 func bind(o ListenerOptions) (*socket, error) {
-	if o.Network == "unix" {
-		if err := removeStale(o.Address); err != nil {
-			return nil, err
-		}
-	}
-	ln, err := net.Listen(o.Network, o.Address)
+	ln, err := listen(o)
 	if err != nil {
 		return nil, err
-	}
-	if o.Network == "unix" {
-		if err := os.Chmod(o.Address, o.mode()); err != nil {
-			ln.Close()
-			return nil, err
-		}
 	}
 	return &socket{ln: ln}, nil
 }
@@ -83,23 +70,4 @@ func (o *ListenerOptions) mode() os.FileMode {
 		return 0o660
 	}
 	return o.Mode
-}
-
-// removeStale removes a socket that nobody listens on any more, and nothing else.
-func removeStale(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode()&os.ModeSocket == 0 {
-		return fmt.Errorf("%s exists and is not a socket", path)
-	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		c.Close()
-		return fmt.Errorf("%s is in use by another process", path)
-	}
-	return os.Remove(path)
 }

@@ -110,6 +110,7 @@ func (w *worker) handOver(add func(*metrics.Loop)) {
 	w.whole.flush(&w.count.CommandSeconds)
 	w.behind.flush(&w.count.BackendSeconds)
 	w.count.BufferBytes = w.loop.BufferBytes()
+	w.count.Lingering = int64(w.loop.Lingering())
 	add(w.count)
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"io/fs"
+	"net"
 	"net/netip"
 	"time"
 
@@ -65,6 +66,8 @@ type ListenerOptions struct {
 	Backend   string          // key of Options.Backends
 	Proxy     []netip.Prefix  // networks whose connections begin with a PROXY protocol header; with any, all others are turned away
 	ProxyUnix bool            // a unix listener whose connections begin with one
+	Bound     net.Listener    // already listens on the address, and is the Server's from Start on; nil: Start binds it
+	ReusePort bool            // other processes of this user may listen on the same port (SO_REUSEPORT)
 }
 
 // Limits bounds what clients can make the proxy hold. Zero values take the documented defaults (DefaultLimits).

@@ -40,6 +40,7 @@ type Server struct {
 
 	gate     gate
 	quotas   quotas
+	relief   relief
 	proofs   proofs
 	tokens   atomic.Pointer[token.Verifier] // nil: no token is taken
 	kept     atomic.Int64                   // memory of readers and slots, over all loops
@@ -102,6 +103,7 @@ func NewServer(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.group = group
+	s.gate.lingering = s.lingering // nobody comes in before Start
 	s.measureHashes(o.Policy)
 	s.proofs.out.Add(1)
 	go s.watchTime()
@@ -133,14 +135,22 @@ func (s *Server) worker(l *loop.Loop) *worker {
 
 // each runs f for every worker, on its loop, and does not wait.
 func (s *Server) each(f func(*worker)) {
+	for _, w := range s.everyWorker() {
+		w.post(func() { f(w) })
+	}
+}
+
+// everyWorker lists the workers there are now.
+func (s *Server) everyWorker() []*worker {
 	s.mu.Lock()
-	workers := append([]*worker(nil), s.workers...)
-	s.mu.Unlock()
-	for _, w := range workers {
+	defer s.mu.Unlock()
+	workers := make([]*worker, 0, len(s.workers))
+	for _, w := range s.workers {
 		if w != nil {
-			w.loop.Post(func() { f(w) })
+			workers = append(workers, w)
 		}
 	}
+	return workers
 }
 
 // Start binds every listener and begins to accept. On an error nothing stays bound.

@@ -57,6 +57,12 @@ type stage struct {
 	sessions []*actor
 	nodes    []*node
 	timers   map[*loop.Timer]alarm
+	posted   []func()
+}
+
+func (st *stage) post(f func()) bool {
+	st.posted = append(st.posted, f)
+	return true
 }
 
 // alarm is an armed timer.
@@ -122,7 +128,7 @@ func newStage(t testing.TB, clients, nodes int) *stage {
 	}
 	t.Cleanup(group.Close)
 	st.w = &worker{
-		srv: &Server{group: group}, clock: func() time.Time { return st.now }, arm: st.armed, table: command.Newest(), policy: policy,
+		srv: &Server{group: group, opts: Options{Limits: Limits{}.withDefaults()}}, clock: func() time.Time { return st.now }, arm: st.armed, post: st.post, table: command.Newest(), policy: policy,
 		limits: Limits{}.withDefaults(), recorder: recorder, count: set.NewLoop(), scratch: make([]byte, 0, 1024),
 		readerLimits: resp.Limits{Args: 1024, Bulk: 1 << 20, Inline: 1 << 16, Request: 1 << 20},
 	}
@@ -175,6 +181,11 @@ func (st *stage) ask(r *rand.Rand, who int) {
 // flush is the edge of a turn: nodes get what was sent to them and make replies.
 func (st *stage) flush() {
 	st.now = st.now.Add(time.Millisecond)
+	posted := st.posted
+	st.posted = nil
+	for _, f := range posted {
+		f()
+	}
 	for _, n := range st.nodes {
 		n.reader.Feed(n.link.out)
 		n.link.attempted, n.link.out = n.link.appended, nil

@@ -28,7 +28,7 @@ func (s *session) fed() bool {
 
 // roomy reports whether the session is within its window.
 func (s *session) roomy() bool {
-	return s.inWindow() && !s.full && !s.stuck && !s.pace.broke && s.commands < s.pace.turn
+	return s.inWindow() && !s.full && !s.stuck && !s.pace.broke && !s.pace.strained && s.commands < s.pace.turn
 }
 
 func (s *session) inWindow() bool {
@@ -42,6 +42,9 @@ func (s *session) gauge() {
 	s.full = s.port.Unsent() >= s.highWater()
 	if s.stuck = s.pipe != nil && s.pipe.Congested(); s.stuck {
 		s.w.congested = true
+	}
+	if s.pace.strained = s.overShare(); s.pace.strained {
+		s.w.strain()
 	}
 }
 
@@ -82,6 +85,8 @@ func (s *session) obstacle() metrics.Obstacle {
 		return metrics.PausedOrder
 	case s.pace.broke:
 		return metrics.PausedRate
+	case s.pace.strained:
+		return metrics.PausedMemory
 	case s.stuck:
 		return metrics.PausedBackend
 	case s.full:
@@ -96,7 +101,7 @@ func (s *session) obstacle() metrics.Obstacle {
 // after this turn's flush, which may well take all of it. Where the kernel has
 // already taken less than it was given, Drained will come instead.
 func (s *session) retry() {
-	if !s.waiting && s.held == nil && s.inWindow() && !s.stuck && !s.pace.broke && !s.port.Blocked() {
+	if !s.waiting && s.held == nil && s.inWindow() && !s.stuck && !s.pace.broke && !s.pace.strained && !s.port.Blocked() {
 		s.port.Again()
 	}
 }

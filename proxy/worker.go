@@ -20,6 +20,7 @@ type worker struct {
 	loop     *loop.Loop
 	clock    func() time.Time // the turn's
 	arm      func(t *loop.Timer, d time.Duration, f func())
+	post     func(f func()) bool // has f run in a later turn; from any goroutine
 	table    *command.Table
 	policy   *acl.Policy
 	limits   Limits
@@ -35,6 +36,9 @@ type worker struct {
 	senders  loop.Timer // when the first of those may be out of time who have begun a command
 
 	watchingSenders bool // that timer runs
+
+	straits  loop.Timer // when those are looked at again who are not read for want of memory
+	strained bool       // that timer runs
 
 	loginLimits  resp.Limits // before login
 	readerLimits resp.Limits // after it
@@ -54,7 +58,7 @@ func (w *worker) now() time.Time { return w.clock() }
 // newWorker runs on the loop before its first turn.
 func newWorker(srv *Server, l *loop.Loop) *worker {
 	w := &worker{
-		srv: srv, loop: l, clock: l.Now, arm: l.Arm, table: srv.opts.Table, policy: srv.policy.Load(), limits: srv.opts.Limits,
+		srv: srv, loop: l, clock: l.Now, arm: l.Arm, post: l.Post, table: srv.opts.Table, policy: srv.policy.Load(), limits: srv.opts.Limits,
 		recorder: srv.opts.Recorder, pools: make(map[string]*backend.Pool), scratch: make([]byte, 0, 4096),
 		retiring: make(map[string]func()),
 	}

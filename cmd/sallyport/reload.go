@@ -15,14 +15,25 @@ import (
 func (d *daemon) reload(by audit.Method) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
+	d.over.reloading()
+	defer d.over.ready("serving")
 	began, before := time.Now(), d.watch.before()
 	defer d.watch.done()
 	cfg, problems, named := config.LoadNaming(d.path, config.Keep{Hits: d.hits, Table: d.cfg.Table})
 	d.watch.tried(before, began, named)
+	var written []string
+	if cfg != nil {
+		written = cfg.Written()
+	}
 	// A rotated certificate is no word about users: what ACL SETUSER made of them
 	// stays. Whoever asks for a reload by hand asks for the files.
 	keepUsers := by == audit.MethodWatch && d.watch.only(before, d.cfg.Credentials())
-	err := d.replace(cfg, problems, keepUsers)
+	err := d.enclosure.admits(named, written)
+	if err != nil {
+		problems = nil // that they can't be read is no fault of theirs
+	} else {
+		err = d.replace(cfg, problems, keepUsers)
+	}
 	event := audit.Event{Time: time.Now(), Kind: audit.Reload, Method: by, Status: audit.OK, Duration: time.Since(began)}
 	if err != nil {
 		event.Status, event.Rule = audit.Failed, err.Error()
@@ -71,5 +82,6 @@ func (d *daemon) replace(cfg *config.Config, problems config.Problems, keepUsers
 	}
 	d.tokens.keep(tokens)
 	d.cfg = cfg
+	d.ending.Store(int64(cfg.Ending()))
 	return nil
 }

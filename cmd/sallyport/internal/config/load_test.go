@@ -552,14 +552,39 @@ func TestCertificatesNearTheirEndAreAFinding(t *testing.T) {
 	}
 }
 
-func TestSecretsThatOthersCanReadAreAFinding(t *testing.T) {
-	dir := folder(t)
-	if err := os.Chmod(filepath.Join(dir, "secrets/backend"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	_, problems := load(filepath.Join(dir, "sallyport.yaml"), here(dir, map[string]string{"REDIS_PASSWORD": "x"}))
-	if len(problems) != 1 || !problems[0].Warning || !strings.Contains(problems[0].What, "can be read by everyone") {
-		t.Errorf("problems: %v", problems)
+func TestSecretsThatOthersCanReachAreRefused(t *testing.T) {
+	for _, c := range []struct {
+		mode  os.FileMode
+		wants string // of the finding; empty: none
+	}{
+		{0o400, ""}, {0o440, ""}, {0o600, ""}, {0o640, ""},
+		{0o644, "everybody may read it (mode 0644)"}, {0o660, "its group may write it"}, {0o602, "everybody may write it"},
+	} {
+		dir := folder(t)
+		if err := os.Chmod(filepath.Join(dir, "secrets/backend"), c.mode); err != nil {
+			t.Fatal(err)
+		}
+		// A folder on the way that keeps others out makes it a finding; an open way, a fault.
+		for _, open := range []bool{false, true} {
+			for d := dir; d != filepath.Clean(os.TempDir()) && d != "/"; d = filepath.Dir(d) {
+				mode := os.FileMode(0o700)
+				if open {
+					mode = 0o755
+				}
+				if err := os.Chmod(d, mode); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, problems := load(filepath.Join(dir, "sallyport.yaml"), here(dir, map[string]string{"REDIS_PASSWORD": "x"}))
+			switch {
+			case c.wants == "":
+				if len(problems) != 0 {
+					t.Errorf("%04o: %v", c.mode, problems)
+				}
+			case len(problems) != 1 || problems[0].Warning == open || !strings.Contains(problems[0].What, c.wants) || problems[0].Hint == "":
+				t.Errorf("%04o, open %v: %v", c.mode, open, problems)
+			}
+		}
 	}
 }
 

@@ -56,6 +56,7 @@ func (c *Config) Options(run Running) proxy.Options {
 			Backend:   l.backend,
 			Proxy:     l.proxy,
 			ProxyUnix: l.proxyUnix,
+			ReusePort: l.reusePort,
 		})
 	}
 	for _, b := range c.backends {
@@ -162,6 +163,11 @@ func (c *Config) NeedsRestart(next *Config) []string {
 	differ("limits.handshakes", c.limits.Handshakes != next.limits.Handshakes)
 	differ("limits.write_timeout", c.limits.WriteTimeout != next.limits.WriteTimeout)
 	differ("limits.auth_failure_delay", c.limits.AuthFailureDelay != next.limits.AuthFailureDelay)
+	for _, l := range c.listeners {
+		for _, to := range next.listeners {
+			differ("listeners: reuse_port of "+l.name.Value, l.address.text == to.address.text && l.reusePort != to.reusePort)
+		}
+	}
 	return keys
 }
 
