@@ -135,8 +135,6 @@ const (
 	CloseUserConnections                        // its user has as many connections as allowed
 	CloseCommandTimeout                         // began a command and did not send the rest in time
 	CloseUnrecorded                             // its new_conn could not be put on a record that must be kept
-
-	closeCount
 )
 
 var closeNames = [...]string{

@@ -39,6 +39,7 @@ func (c *Config) Options(run Running) proxy.Options {
 		ACLFile:  c.aclFile(run),
 
 		RefuseProbes: c.rules.refuseProbes,
+		EventsOn:     c.eventsOn,
 	}
 	if c.throttle != nil {
 		o.Auth.Throttle = *c.throttle

@@ -3,7 +3,6 @@ package config
 import (
 	"crypto/tls"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -154,10 +153,7 @@ func (r *reader) chainKey(v value) *audit.Key {
 		v.faultHint("make one: openssl rand -hex 32 > "+n.written, "%s: %s", quoted(n.written), err)
 		return nil
 	}
-	if info, err := os.Stat(n.path); err == nil && info.Mode().Perm()&0o007 != 0 {
-		v.faultHint("chmod o= "+n.written, "%s can be read by everyone on this machine (mode %#o): a chain made with it would prove nothing", quoted(n.written), info.Mode().Perm())
-		return nil
-	}
+	v.secretMode(n.path, n.written)
 	return k
 }
 
@@ -237,4 +233,37 @@ func (r *reader) syslogSink(s *section, out *Sink) {
 		}
 		out.client = client
 	}
+}
+
+// maxEventsOn bounds what every allowed call is held against.
+const maxEventsOn = 64
+
+// eventsOn reads the patterns of keys and channels whose calls are recorded.
+func (r *reader) eventsOn(v value) []string {
+	if !v.present() {
+		return nil
+	}
+	items := v.list()
+	if len(items) == 0 && !v.failedHere() {
+		v.faultHint("leave it out", "is empty: no key is watched")
+	}
+	if len(items) > maxEventsOn {
+		v.fault("%d patterns, at most %d are possible", len(items), maxEventsOn)
+		return nil
+	}
+	var out []string
+	for _, item := range items {
+		t := item.nonempty()
+		if t.Value == "" {
+			continue
+		}
+		if trimmed := strings.TrimLeft(t.Value, "~&"); trimmed != t.Value {
+			item.faultHint("write "+quoted(trimmed), "wants the pattern alone, without the ~ or & of a rule")
+		}
+		if t.Value == "*" {
+			item.warn("name the keys that matter", "records every call that names a key")
+		}
+		out = append(out, t.Value)
+	}
+	return out
 }
