@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sallyport/sallyport/acl/command"
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/tlsutil"
 )
@@ -19,6 +20,8 @@ type listener struct {
 	tls   atomic.Pointer[tlsutil.Server] // nil: plaintext
 
 	senders atomic.Pointer[senders] // of PROXY headers; nil: nobody
+
+	names atomic.Pointer[command.Names] // nil: as everywhere
 
 	judged atomic.Pointer[certified] // by what open sessions were held last
 	left   atomic.Uint32             // the audit.CloseReason by which its sessions end; 0: it serves
@@ -39,6 +42,7 @@ func newListener(o ListenerOptions, index int, at *socket) *listener {
 	l := &listener{opts: o, index: index, at: at}
 	l.tls.Store(o.TLS)
 	l.senders.Store(sendersOf(&o))
+	l.names.Store(o.Names)
 	if o.TLS != nil {
 		l.judged.Store(certifiedBy(o.TLS, time.Now()))
 	}

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"github.com/sallyport/sallyport/acl"
@@ -69,6 +70,7 @@ type ListenerOptions struct {
 	Backend   string          // key of Options.Backends
 	Proxy     []netip.Prefix  // networks whose connections begin with a PROXY protocol header; with any, all others are turned away
 	ProxyUnix bool            // a unix listener whose connections begin with one
+	Names     *command.Names  // what commands are called here; nil: as everywhere
 	Bound     net.Listener    // already listens on the address, and is the Server's from Start on; nil: Start binds it
 	ReusePort bool            // other processes of this user may listen on the same port (SO_REUSEPORT)
 }
@@ -77,7 +79,7 @@ type ListenerOptions struct {
 type Limits struct {
 	Connections          int
 	ConnectionsPerSource int // 0: no limit below Connections
-	Handshakes           int // TLS handshakes at work at a time; those that wait for their client don't count
+	Handshakes           int // TLS handshakes at work at a time; those that wait for their client don't count. By default one fewer than GOMAXPROCS, at least one: a loop then never waits for a processor behind strangers
 	HandshakeTimeout     time.Duration
 	AuthTimeout          time.Duration
 	AuthFailureDelay     time.Duration // after the receipt of an AUTH that fails, whatever fails in it; negative: none
@@ -101,7 +103,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		Connections:      10000,
-		Handshakes:       256,
+		Handshakes:       max(1, runtime.GOMAXPROCS(0)-1),
 		HandshakeTimeout: 10 * time.Second,
 		AuthTimeout:      10 * time.Second,
 		AuthFailureDelay: 100 * time.Millisecond,

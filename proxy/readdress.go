@@ -139,6 +139,9 @@ func (l *listener) samePort(o *ListenerOptions) bool {
 // renew gives a listener that goes on what may change in it.
 func (s *Server) renew(l *listener, o *ListenerOptions) {
 	l.senders.Store(sendersOf(o))
+	if l.names.Swap(o.Names) != o.Names {
+		s.each(func(w *worker) { w.rename(l) })
+	}
 	if o.Network == "unix" {
 		// Its mode is a matter of the file; what it was is in the file as well.
 		if info, err := os.Lstat(o.Address); err == nil && info.Mode().Perm() != o.mode() {

@@ -96,7 +96,7 @@ func (s *session) refusalText(reason acl.Reason, args [][]byte, d acl.Decision) 
 	case acl.UnknownSubcommand:
 		return "ERR unknown subcommand '" + excerpt(args[1]) + "'. Try " + strings.ToUpper(string(cut(args[0], 128))) + " HELP."
 	case acl.WrongArity:
-		return "ERR wrong number of arguments for '" + spec.Name + "' command"
+		return "ERR wrong number of arguments for '" + s.shown(spec) + "' command"
 	case acl.KeysNotFound:
 		return errBadKeys
 	case acl.KeyNotAllowed:
@@ -112,11 +112,11 @@ func (s *session) refusalText(reason acl.Reason, args [][]byte, d acl.Decision) 
 		return errRateLimit
 	case acl.CommandUnsupported:
 		if s.call.Class == command.Local {
-			return "ERR '" + spec.Name + "' is not offered by this proxy"
+			return "ERR '" + s.shown(spec) + "' is not offered by this proxy"
 		}
-		return "ERR '" + spec.Name + "' needs a backend connection of its own, which this version does not offer"
+		return "ERR '" + s.shown(spec) + "' needs a backend connection of its own, which this version does not offer"
 	default:
-		return "NOPERM User " + s.user.Name() + " has no permissions to run the '" + spec.Name + "' command"
+		return "NOPERM User " + s.user.Name() + " has no permissions to run the '" + s.shown(spec) + "' command"
 	}
 }
 

@@ -36,6 +36,8 @@ type session struct {
 	reader resp.Reader
 	call   command.Call
 	slots  slots
+	names  *command.Names // what this listener calls commands; nil: as everybody does
+	hidden error          // the call being served names what the listener doesn't have
 
 	user      *acl.User     // nil: not authenticated
 	who       acl.Principal // user, and how that was proved
@@ -137,6 +139,9 @@ func (s *session) drive() {
 				s.protocolError(err)
 				return
 			}
+			if s.names != nil {
+				s.hidden = s.names.Translate(args)
+			}
 		}
 		if args == nil {
 			if s.eof {
@@ -152,7 +157,12 @@ func (s *session) drive() {
 // serve judges one call and answers or forwards it.
 func (s *session) serve(args [][]byte) {
 	s.commands++
-	fault := s.w.table.Parse(args, &s.call)
+	fault := s.hidden
+	if fault == nil {
+		fault = s.w.table.Parse(args, &s.call)
+	} else {
+		s.unheardOf(args)
+	}
 	call := &s.call
 	if s.user == nil && (fault != nil || call.Spec.Flags&command.FlagNoAuth == 0) {
 		s.refuse(acl.NotAuthenticated, args, acl.Decision{})

@@ -6,4 +6,14 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(cleaner{m})
+}
+
+// cleaner removes what the tests built once for all.
+type cleaner struct{ m *testing.M }
+
+func (c cleaner) Run() int {
+	defer forget()
+	return c.m.Run()
+}

@@ -96,7 +96,10 @@ func (r *reader) config(s *section) *Config {
 	c.throttle = r.throttle(limits.get("auth_failures"))
 	c.limits = r.limits(limits)
 	c.rules = r.policyFile(s.required("policy").section())
-	c.Table = r.table
+	if c.Table = r.table; !c.Discovers() {
+		c.Table = r.table.Base() // what the running proxy learned is not for this configuration
+	}
+	r.commandNames(c)
 	s.close("console", "posture")
 	r.route(c)
 	r.adminAddress(c)
