@@ -144,7 +144,7 @@ var closeNames = [...]string{
 	CloseMemoryLimit: "memory_limit", CloseProtocolError: "protocol_error", CloseCrossProtocol: "cross_protocol",
 	CloseKilled: "killed", CloseDrain: "drain", CloseBackendLost: "backend_lost", ClosePanic: "panic",
 	CloseUserConnections: "user_connections", CloseCommandTimeout: "command_timeout",
-	CloseUnrecorded: "record_unavailable",
+	CloseUnrecorded: "unrecorded",
 }
 
 // String gives the word used in the reason field of close_conn, empty for the zero CloseReason.
