@@ -121,7 +121,9 @@ func (s *Server) watchTime() {
 		case <-s.proofs.ctx.Done():
 			return
 		}
-		s.passTime(time.Now())
+		now := time.Now()
+		s.passTime(now)
+		s.unfold(now)
 	}
 }
 

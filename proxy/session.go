@@ -189,7 +189,7 @@ func (s *session) serve(args [][]byte) {
 			}
 			return
 		}
-		if d.Reported || d.Lifted {
+		if d.Reported || d.Lifted || s.w.watches(call) {
 			s.noteworthy(d)
 		}
 	}
