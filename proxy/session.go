@@ -61,7 +61,8 @@ type session struct {
 	trial     *trial // an attempt to log in that is not answered yet
 	lease     *lease // nil: what was proved does not end by itself
 
-	pace pace // the limits it is held to
+	pace pace  // the limits it is held to
+	pour *pour // a request whose last argument is being handed on
 
 	kept      int64            // what account last counted
 	held      [][]byte         // a call that waits until every owed reply has arrived
@@ -130,6 +131,12 @@ func (s *session) feed(p []byte) {
 // drive serves calls until there is none whole or the session has to wait.
 func (s *session) drive() {
 	for s.fed() {
+		if s.pour != nil {
+			if !s.pourOn() {
+				break
+			}
+			continue
+		}
 		var args [][]byte
 		if s.held != nil {
 			args, s.held = s.held, nil
@@ -145,6 +152,9 @@ func (s *session) drive() {
 			}
 		}
 		if args == nil {
+			if s.takeLarge() {
+				continue
+			}
 			if s.eof {
 				s.finish(audit.CloseClient)
 			}
@@ -177,7 +187,7 @@ func (s *session) serve(args [][]byte) {
 		s.refuse(faultReason(fault), args, acl.Decision{})
 		return
 	}
-	if (turning(call.Spec) || s.pipe != nil && s.pipe.Gone()) && s.holdBack(args) {
+	if (turning(call.Spec) || s.pipe != nil && s.pipe.Gone() || s.reader.Size() > bigRequest) && s.holdBack(args) {
 		return
 	}
 	s.decision = metrics.Allowed
@@ -208,6 +218,10 @@ func (s *session) serve(args [][]byte) {
 
 // forward sends the call as it was judged to the node.
 func (s *session) forward(args [][]byte) {
+	if s.pace.announced > 0 || s.reader.Size() > bigRequest {
+		s.forwardAside(args)
+		return
+	}
 	if s.pipe == nil || s.pipe.Gone() {
 		s.pipe = s.w.pipeline(s.facts.backend, backend.Key{DB: s.db, Proto: s.proto})
 	}

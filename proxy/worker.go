@@ -29,7 +29,8 @@ type worker struct {
 	names    [][]byte   // for naming the keys of one call
 	pools    map[string]*backend.Pool
 	pipeline func(name string, k backend.Key) *backend.Pipeline
-	sessions *session // head of the list
+	aside    func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) // for one big request
+	sessions *session                                                              // head of the list
 	count    *metrics.Loop
 	whole    latency // of calls, until they are handed to count
 	behind   latency // of the backends
@@ -66,6 +67,7 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 	}
 	w.count = srv.metrics.NewLoop()
 	w.pipeline = w.pooled
+	w.aside = func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) { return w.pool(name).Aside(k) }
 	w.setLimits(w.limits)
 	for name := range srv.backends.Load().now {
 		w.pool(name)
@@ -80,6 +82,7 @@ func (w *worker) setLimits(l Limits) {
 	w.readerLimits = resp.Limits{
 		Args: l.RequestArgs, Bulk: int(l.RequestBytes), Inline: 64 << 10,
 		Request: int(l.RequestBytes) + requestOverhead,
+		Held:    int(l.RequestBuffer), Stream: int(min(bigRequest, l.RequestBuffer)),
 	}
 }
 

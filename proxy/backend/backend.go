@@ -279,6 +279,9 @@ func (ln *line) connected(n *node, err error) {
 	ln.up(true)
 	ln.Attach(ln.conn)
 	ln.tell(nil)
+	if ln.Pipeline.retired.so {
+		ln.pool.eased() // whoever pours may go on
+	}
 }
 
 // tell answers everybody who asked how the attempt ended.
@@ -305,6 +308,11 @@ func (ln *line) up(now bool) {
 
 // unreachable fails what queued and plans the next attempt.
 func (ln *line) unreachable(err error) {
+	if ln.forget() {
+		ln.pool.b.complain(err)
+		ln.finish()
+		return
+	}
 	if ln.hold(err) {
 		return
 	}
