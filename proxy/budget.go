@@ -22,6 +22,12 @@ func (s *Server) overfull() bool { return s.held() > s.opts.Limits.Memory }
 // account brings what the session's reader and slots keep into the sum.
 func (s *session) account() {
 	n := int64(s.reader.Buffered() + s.slots.held)
+	if a := s.apart; a != nil {
+		n += int64(a.subs.bytes)
+		if a.txn != nil {
+			n += int64(a.txn.bytes)
+		}
+	}
 	if n == s.kept {
 		return
 	}
@@ -69,5 +75,6 @@ func (s *session) cutOff(reason audit.CloseReason) {
 	s.cut, s.ended, s.reason = true, true, reason
 	s.authTimer.Stop()
 	s.idleTimer.Stop()
+	s.closeOwn()
 	s.port.Close()
 }

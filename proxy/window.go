@@ -6,11 +6,15 @@ const (
 	maxInFlight      = 1024
 	maxInFlightBytes = 1 << 20
 	outputHighWater  = 256 << 10
+	mostWhileBlocked = 64 << 10 // of requests, while a call blocks
 )
 
 // fed reports whether the next call may be taken now.
 func (s *session) fed() bool {
 	if s.finishing || s.ended || s.waiting {
+		return false
+	}
+	if s.apart != nil && s.apart.turn.kind != noTurn {
 		return false
 	}
 	if s.held != nil {
@@ -30,6 +34,9 @@ func (s *session) inWindow() bool {
 // front of it, where closing a client frees nothing: they stay with their senders.
 func (s *session) gauge() {
 	s.full = s.port.Unsent() >= outputHighWater
+	if s.apart != nil {
+		s.breathe()
+	}
 	if s.stuck = s.pipe != nil && s.pipe.Congested(); s.stuck {
 		s.w.congested = true
 	}
@@ -40,6 +47,9 @@ func (s *session) gauge() {
 func (s *session) backpressure() {
 	if s.finishing || s.ended || s.fed() {
 		return
+	}
+	if s.blocked() && s.reader.Buffered() < mostWhileBlocked {
+		return // it is read on, to see when it leaves
 	}
 	if !s.paused {
 		s.paused = true
@@ -52,7 +62,7 @@ func (s *session) backpressure() {
 // after this turn's flush, which may well take all of it. Where the kernel has
 // already taken less than it was given, Drained will come instead.
 func (s *session) retry() {
-	if !s.waiting && s.held == nil && s.inWindow() && !s.stuck && !s.port.Blocked() {
+	if !s.waiting && s.held == nil && (s.apart == nil || s.apart.turn.kind == noTurn) && s.inWindow() && !s.stuck && !s.port.Blocked() {
 		s.port.Again()
 	}
 }
@@ -76,7 +86,7 @@ func (s *session) resume() {
 		s.paused = false
 		s.port.Resume()
 		s.port.Again()
-	} else if s.held != nil || s.eof {
+	} else if s.held != nil || s.eof || s.reader.Buffered() > 0 {
 		s.port.Again()
 	}
 }

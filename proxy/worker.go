@@ -25,6 +25,7 @@ type worker struct {
 	recorder *audit.Recorder
 	pools    map[string]*backend.Pool
 	pipeline func(name string, k backend.Key) *backend.Pipeline
+	own      func(name string, k backend.Key, account string, owner backend.Owner) (*backend.Own, backend.Failure)
 	sessions *session // head of the list
 	count    *metrics.Loop
 	whole    latency // of calls, until they are handed to count
@@ -54,7 +55,7 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 		recorder: srv.opts.Recorder, pools: make(map[string]*backend.Pool), scratch: make([]byte, 0, 4096),
 	}
 	w.count = srv.metrics.NewLoop()
-	w.pipeline = w.pooled
+	w.pipeline, w.own = w.pooled, w.ownConnection
 	w.limitLogins()
 	w.readerLimits = resp.Limits{
 		Args: w.limits.RequestArgs, Bulk: int(w.limits.RequestBytes), Inline: 64 << 10,
@@ -140,6 +141,7 @@ func (w *worker) admits(s *session) bool {
 func (w *worker) leave(s *session, cause error) {
 	s.ended = true
 	s.stopTimers()
+	s.closeOwn()
 	if s.prev != nil {
 		s.prev.next = s.next
 	} else {
@@ -176,7 +178,7 @@ func (w *worker) renew(s *session) bool {
 		return false
 	}
 	s.speakFor(pr)
-	return true
+	return s.mayListen()
 }
 
 // drain ends sessions at a reply boundary.
@@ -205,6 +207,11 @@ func (w *worker) eased() {
 // pooled gives the shared pipeline of a backend for a database and protocol.
 func (w *worker) pooled(name string, k backend.Key) *backend.Pipeline {
 	return w.pools[name].Pipeline(k)
+}
+
+// ownConnection gives a connection that one session has to itself.
+func (w *worker) ownConnection(name string, k backend.Key, account string, owner backend.Owner) (*backend.Own, backend.Failure) {
+	return w.pools[name].Own(k, account, owner)
 }
 
 func (w *worker) probe(name string, k backend.Key, done func(error)) { w.pools[name].Probe(k, done) }

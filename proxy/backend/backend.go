@@ -23,6 +23,7 @@ type Options struct {
 	Password    func() (string, error)      // asked at each dial, so that a rotated file needs no restart; nil: no login
 	TLS         func() (*tls.Config, error) // asked at each dial; nil: plaintext
 	DialTimeout time.Duration               // TCP, TLS and login together; 0: 2 s
+	Connections Connections                 // how many sessions may have one of their own
 	Logger      *zap.Logger
 }
 
@@ -37,6 +38,7 @@ type Backend struct {
 	up     atomic.Int64 // connections in service now, over all loops
 	dials  sync.WaitGroup
 	logged atomic.Int64 // Unix ns of the last dial failure put in the log
+	owned  accounts     // connections that are some session's own
 }
 
 // Info is what the node said of itself at the last login.
@@ -57,6 +59,7 @@ func New(o Options) (*Backend, error) {
 		o.Logger = zap.NewNop()
 	}
 	b := &Backend{opts: o}
+	b.owned.limits = o.Connections.withDefaults()
 	b.SetLogin(o.User, o.Password, o.TLS)
 	return b, nil
 }
@@ -108,6 +111,9 @@ type Pool struct {
 	b      *Backend
 	l      *loop.Loop
 	lines  map[Key]*line
+	owns   ownList        // connections of single sessions, oldest first
+	spare  map[Key][]*Own // of these, clean ones that nobody has now
+	apart  Stats          // of owns: a blocked call is no latency
 	closed bool
 }
 
@@ -122,12 +128,13 @@ type line struct {
 	failed int           // attempts in a row without a connection that lasted
 	since  time.Time     // when the connection was attached
 	asked  []func(error) // who wants to know how the attempt under way ends
+	id     int64         // the connection's number at the node, 0 where it did not say
 }
 
 // Pool makes a loop's share of the backend and begins to connect database 0 for
 // RESP2, so that the first client does not wait. Call it on the loop.
 func (b *Backend) Pool(l *loop.Loop) *Pool {
-	p := &Pool{b: b, l: l, lines: make(map[Key]*line)}
+	p := &Pool{b: b, l: l, lines: make(map[Key]*line), spare: make(map[Key][]*Own)}
 	p.Pipeline(Key{DB: 0, Proto: 2})
 	return p
 }
@@ -208,6 +215,9 @@ func (p *Pool) Close() {
 		}
 		ln.tell(ErrUnavailable)
 	}
+	for p.owns.first != nil {
+		p.owns.first.lost(true)
+	}
 }
 
 // dial starts one attempt; calls may queue meanwhile.
@@ -226,8 +236,10 @@ func (ln *line) dial() {
 
 // connected runs on the loop with the outcome of an attempt.
 func (ln *line) connected(n *node, err error) {
-	if err == nil && ln.pool.closed {
-		n.close()
+	if ln.pool.closed || ln.state == closed {
+		if err == nil {
+			n.close()
+		}
 		return
 	}
 	if err == nil {
@@ -240,7 +252,7 @@ func (ln *line) connected(n *node, err error) {
 		return
 	}
 	ln.conn.Fragile(true)
-	ln.since = ln.pool.l.Now()
+	ln.since, ln.id = ln.pool.l.Now(), n.id
 	ln.pool.b.info.Store(&n.info)
 	ln.up(true)
 	ln.Attach(ln.conn)
@@ -269,6 +281,11 @@ func (ln *line) up(now bool) {
 
 // unreachable fails what queued and plans the next attempt.
 func (ln *line) unreachable(err error) {
+	if ln.own != nil {
+		ln.pool.b.complain(err)
+		ln.own.lost(false)
+		return
+	}
 	ln.up(false)
 	ln.drop(backoff)
 	defer ln.tell(err)
@@ -317,10 +334,16 @@ func (ln *line) Data(c *loop.Conn, p []byte) {
 	if c != ln.conn || ln.state != ready || len(p) == 0 {
 		return
 	}
-	if err := ln.Receive(p); err != nil {
-		ln.pool.Stats.Broken++
+	err := ln.Receive(p)
+	switch {
+	case ln.own != nil && ln.own.condemned:
+		ln.own.lost(true)
+	case err != nil:
+		ln.stats.Broken++
 		ln.lose(err)
 		c.Close()
+	case ln.own != nil && ln.own.giving:
+		ln.own.Give()
 	}
 }
 
@@ -360,6 +383,11 @@ func (ln *line) Closed(c *loop.Conn, cause error) {
 // lose ends the current connection's service once, whichever way it was noticed.
 func (ln *line) lose(cause error) {
 	if ln.conn == nil {
+		return
+	}
+	if ln.own != nil {
+		ln.pool.b.complain(cause)
+		ln.own.lost(false)
 		return
 	}
 	ln.up(false)
