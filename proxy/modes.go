@@ -48,7 +48,10 @@ func (s *session) step() {
 	case replySkip:
 		a.mode = replyOn
 	}
-	s.slots.mute = a.mode == replyOff || a.mode == replySkip
+	if mute := a.mode == replyOff || a.mode == replySkip; mute != s.slots.mute {
+		s.slots.mute = mute
+		s.at++ // calls of one moment share a run, whose replies are wanted or not together
+	}
 	s.settled()
 }
 
@@ -59,7 +62,10 @@ func (s *session) reply(arg []byte) {
 		if s.apart != nil {
 			s.apart.mode = replyOn
 		}
-		s.slots.mute = false
+		if s.slots.mute {
+			s.slots.mute = false
+			s.at++
+		}
 		s.ok()
 		s.settled()
 	case fold(arg, "off"):
