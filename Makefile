@@ -12,7 +12,7 @@ FUZZTIME    ?= 20s
 ARGS        ?=
 OUT         := bin
 
-.PHONY: help demo build test nightly test-clients client-libraries race fuzz bench bench-install lint fmt clean ci redis-server
+.PHONY: help demo build test nightly chaos test-clients client-libraries race fuzz bench bench-install lint fmt clean ci redis-server
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ nightly: redis-server ## the long runs: 200,000 decisions against a real server,
 	$(GO) test -count=1 -timeout 30m -run TestDifferential ./acl -args -nightly
 	$(GO) test -count=1 -timeout 60m -run TestNoReplyReachesAnotherClient -v ./proxy -isolation.commands=10000000
 
+chaos: redis-server ## half an hour of harm: 100 histories of ten clients under kills and freezes, 200 kills under write load (ARGS="-chaos.seed=N" repeats one)
+	$(GO) test -count=1 -timeout 90m -run 'TestNoHistory|TestAKilledProxy' -v ./proxy/conformance -chaos.seeds=100 -chaos.duration=10s -chaos.kills=200 $(ARGS)
+
 fuzz: ## every fuzz target for FUZZTIME each (default 20s)
 	@for f in $$(grep -rlE '^func Fuzz' --include=*_test.go .); do \
 	  for t in $$(grep -oE '^func Fuzz[A-Za-z0-9_]+' $$f | cut -d' ' -f2); do \
@@ -83,8 +86,8 @@ ci: ## what the hosted run does: lint, test, race, the demo's tour
 	@.ci/run
 
 redis-server:
-	@command -v redis-server redis-cli redis-benchmark | wc -l | grep -qx 3 && exit 0; \
+	@command -v redis-server redis-cli redis-benchmark nutcracker | wc -l | grep -qx 4 && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo 'installing redis-server (Debian)'; \
-	  { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-server redis-tools; } >/dev/null; \
-	else echo 'the tests need a real redis-server, redis-cli and redis-benchmark: install them (Debian: apt-get install redis-server redis-tools) and try again'; exit 1; fi
+	  echo 'installing redis-server and nutcracker (Debian)'; \
+	  { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-server redis-tools nutcracker; } >/dev/null; \
+	else echo 'the tests need a real redis-server, redis-cli, redis-benchmark and nutcracker: install them (Debian: apt-get install redis-server redis-tools nutcracker) and try again'; exit 1; fi

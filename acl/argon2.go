@@ -124,7 +124,7 @@ func (c *compiler) compileArgon(u *User, field string, list []Text) {
 	for _, t := range list {
 		h, what := parseArgon(t.Value)
 		if what != "" {
-			c.fail(t.At, field+".password_hashes: "+what, "write $argon2id$v=19$m=19456,t=2,p=1$…, as sallyport acl hash makes it")
+			c.fail(t.At, field+".password_hashes: "+what, "write $argon2id$v=19$m=19456,t=2,p=1$…, as sallyport acl hash --argon2id makes it")
 			continue
 		}
 		if h.weak() {

@@ -38,6 +38,10 @@ type TokenClaims struct {
 	ID      string   // for the record; never the token itself
 	Expires time.Time
 	Opaque  bool // a static token; Authenticate knows those by itself and takes none from here
+
+	// Proof is the verifier's own, for judging the token once more under another
+	// configuration; it is handed through and not looked at.
+	Proof any
 }
 
 // Method is how a session's principal was proved.
@@ -122,6 +126,10 @@ type Principal struct {
 	claims *TokenClaims // for Renew; nil unless a JWT was taken
 	secret secret       // for Renew; zero unless a password was taken
 }
+
+// TokenClaims gives what the principal's token said when it was judged last, nil
+// unless it was a JSON Web Token. It must not be changed.
+func (pr *Principal) TokenClaims() *TokenClaims { return pr.claims }
 
 // secret says which of a user's passwords was taken, by the hash the user keeps.
 type secret struct {

@@ -114,7 +114,9 @@ func (p *Policy) Identify(a *Attempt) (Principal, Reason) {
 }
 
 // Renew holds a live session against the policy: pr is what it had, a says where
-// it is and which certificate it holds (User, Password and Token are ignored).
+// it is and which certificate it holds (User and Password are ignored). Token is
+// what the principal's own token means now, where that was judged anew; nil:
+// what it meant.
 // The Principal it gives is what the session has from now on; any Reason but
 // None means that it ends: the user is gone, off or ended, its listener, network
 // or certificate does not fit any more, its method is switched off, or its token
@@ -135,7 +137,10 @@ func (p *Policy) Renew(pr Principal, a *Attempt) (Principal, Reason) {
 		return Principal{}, TokenExpired
 	case pr.claims != nil:
 		now := *a
-		now.User, now.Token = pr.claims.User, pr.claims
+		if now.Token == nil {
+			now.Token = pr.claims
+		}
+		now.User = now.Token.User
 		next, r := p.enterByToken(l, &now)
 		if r == None && next.User.name != pr.User.name {
 			return Principal{}, TokenForOther // a live session never becomes somebody else

@@ -190,7 +190,7 @@ func (c *compiler) compileUser(p *Policy, src *UserSource, listeners []ListenerS
 		return nil
 	}
 	field := "users." + u.name
-	u.unsafeScripts = src.UnsafeScripts
+	u.unsafeScripts, u.limits = src.UnsafeScripts, src.Limits
 	c.applyRules(u, src)
 	for _, role := range src.Roles {
 		c.addRole(u, role, p.roles)

@@ -22,6 +22,11 @@ type PasswordRules struct {
 	MaxAge    time.Duration // 0: none
 }
 
+// StandardPasswordRules is what is asked where nothing else is said.
+func StandardPasswordRules(mode Mode) PasswordRules {
+	return PasswordRules{Mode: mode, MinLength: 12, Common: true, Reuse: 3}
+}
+
 // mostPast bounds what is kept of a user's former passwords, and so Reuse.
 const mostPast = 24
 
@@ -102,8 +107,9 @@ func (r PasswordRules) Old(set, now time.Time) bool {
 	return r.Mode != Off && r.MaxAge > 0 && !set.IsZero() && now.Sub(set) > r.MaxAge
 }
 
-// words says the faults in words, for the person who chose the password.
-func (r PasswordRules) words(f PasswordFaults) string {
+// Words says the first of the faults in words, for the person who chose the
+// password. It repeats nothing of it.
+func (r PasswordRules) Words(f PasswordFaults) string {
 	switch {
 	case f&PasswordShort != 0:
 		return "the password has fewer than " + strconv.Itoa(r.MinLength) + " characters"
@@ -140,7 +146,7 @@ func (l *language) judged(u *User, h passwordHash, faults PasswordFaults, w word
 	if faults == 0 || slices.Contains(u.hashes, h) {
 		return nil
 	}
-	f := &fault{kind: faultPassword, word: w.text, at: w.at, what: r.words(faults), hint: "sallyport acl genpass makes a strong one", mild: r.Mode == Report}
+	f := &fault{kind: faultPassword, word: w.text, at: w.at, what: r.Words(faults), hint: "sallyport acl genpass makes a strong one", mild: r.Mode == Report}
 	if f.mild {
 		l.skipped = append(l.skipped, f)
 		return nil

@@ -66,6 +66,10 @@ const (
 	ConnectionLimit    // as many backend connections of sessions' own as may be are in use
 	TTLRequired        // leaves a key without an expiry, or with too late a one, where expiry: asks for it
 
+	// Limits of a user.
+	RateLimited     // more commands a second than the user may make
+	UserConnections // more connections than the user may have
+
 	reasonCount
 )
 
@@ -123,6 +127,8 @@ var reasonCodes = [reasonCount]string{
 	ProtocolError:        "protocol_error",
 	ConnectionLimit:      "backend_connection_limit",
 	TTLRequired:          "ttl_required",
+	RateLimited:          "rate_limited",
+	UserConnections:      "user_connections",
 }
 
 // String gives the code used in events and metric labels. A value outside the

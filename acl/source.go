@@ -123,6 +123,8 @@ type UserSource struct {
 	// UnsafeScripts lets the user run scripts without ~* &* +@all. A script may
 	// touch every key of the backend, whatever the user's patterns say.
 	UnsafeScripts bool
+
+	Limits Limits
 }
 
 // CertificateSource names a certificate. Of several kinds given, each must fit;

@@ -36,6 +36,7 @@ type User struct {
 	tokens       []opaqueToken
 	argon        []argonHash
 	passwordsSet time.Time // zero: unknown
+	limits       Limits
 
 	selectors []*selector // root, written ones, roles
 	roles     []string
@@ -71,6 +72,12 @@ func (u *User) NoPass() bool { return u.nopass }
 
 // Passwords gives the number of the user's passwords.
 func (u *User) Passwords() int { return len(u.hashes) }
+
+// HasPassword says whether a password is one of the user's. It is for whoever
+// chooses a new one: it tells by its time which hash fits.
+func (u *User) HasPassword(password []byte) bool {
+	return slices.Contains(u.hashes, sha256.Sum256(password)) || u.argonFits(password) != ""
+}
 
 // Roles names the user's roles in order. The caller must not change the slice.
 func (u *User) Roles() []string { return u.roles }

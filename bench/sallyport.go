@@ -51,7 +51,7 @@ func startSallyport(ctx context.Context, r *rig, binary string) ([]*target, erro
 		name: own, version: ownVersion(ctx, binary), address: addresses,
 		user: "bench", password: password, redis: r.plain,
 	}
-	if err := everything.launch(ctx, dir, binary, []string{"serve", "--config", conf}); err != nil {
+	if err := everything.launch(ctx, dir, binary, []string{"serve", "--allow-root", "--config", conf}); err != nil {
 		return nil, err
 	}
 	ruled := &target{

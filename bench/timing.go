@@ -152,7 +152,7 @@ limits: { auth_timeout: 10m, auth_failure_delay: 0s, auth_failures: off }
 		return nil, err
 	}
 	t := &target{name: own, address: map[string]string{"plain": address}, redis: redis}
-	return t, t.launch(ctx, dir, binary, []string{"serve", "--config", filepath.Join(dir, "sallyport.yaml")})
+	return t, t.launch(ctx, dir, binary, []string{"serve", "--allow-root", "--config", filepath.Join(dir, "sallyport.yaml")})
 }
 
 // sampleFailures times failing logins, in nanoseconds by way. Each round asks

@@ -2,7 +2,9 @@ package metrics
 
 import (
 	"crypto/fips140"
+	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -14,12 +16,14 @@ const prefix = "sallyport_"
 
 // collector turns what loops counted into metrics.
 type collector struct {
-	listeners, reasons, classes []string
-	gather                      func(add func(*Loop))
-	dropped                     func() map[string]uint64
+	listeners, reasons, classes, closes []string
+
+	gather  func(add func(*Loop))
+	dropped func() map[string]uint64
 
 	connections, connectionsTotal, refused, auth, commands *prometheus.Desc
-	received, sent, buffer, eventsDropped                  *prometheus.Desc
+	received, sent, buffer, eventsDropped, closed, paused  *prometheus.Desc
+	lingering                                              *prometheus.Desc
 	commandSeconds, backendSeconds                         *prometheus.Desc
 
 	mu      sync.Mutex
@@ -33,6 +37,7 @@ func newCollector(o Options) *collector {
 	}
 	c := &collector{
 		listeners: labels(o.Listeners), reasons: labels(o.Reasons), classes: labels(o.Classes),
+		closes: labels(o.Closes),
 		gather: o.Gather, dropped: o.EventsDropped,
 
 		connections:      desc("connections", "Open client connections.", "listener"),
@@ -42,7 +47,10 @@ func newCollector(o Options) *collector {
 		commands:         desc("commands_total", "Calls, by the class of the command and what was decided.", "class", "decision"),
 		received:         desc("received_bytes_total", "Bytes from clients, without TLS."),
 		sent:             desc("sent_bytes_total", "Bytes to clients, without TLS."),
+		closed:           desc("connections_closed_total", "Ends of client connections, by reason.", "reason"),
+		paused:           desc("reads_paused_total", "Times a client was not read for a while, by what held it back.", "reason"),
 		buffer:           desc("buffer_bytes", "Memory held for clients' requests and replies."),
+		lingering:        desc("lingering_sockets", "Client sockets without a session, still open for a last reply to arrive."),
 		eventsDropped:    desc("events_dropped_total", "Security events a sink could not take.", "sink"),
 		commandSeconds:   desc("command_seconds", "Time from a call to its reply, as the client has it from us."),
 		backendSeconds:   desc("backend_seconds", "Time from sending a call to a node to the node's reply."),
@@ -87,8 +95,21 @@ func (c *collector) keep(l *Loop) {
 	}
 }
 
-// total adds everything up.
-func (c *collector) total() *Loop {
+func (c *collector) listener(name string) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.listeners, name); i >= 0 {
+		return i, nil
+	}
+	if len(c.listeners) >= maxListeners {
+		return 0, fmt.Errorf("metrics: more than %d names of listeners in the life of a process", maxListeners)
+	}
+	c.listeners = append(slices.Clip(c.listeners), name) // those handed out stay as they are
+	return len(c.listeners) - 1, nil
+}
+
+// total adds everything up, and says whose numbers are whose.
+func (c *collector) total() (*Loop, []string) {
 	if c.gather != nil {
 		c.gather(c.keep)
 	}
@@ -99,14 +120,14 @@ func (c *collector) total() *Loop {
 	for _, l := range c.last {
 		sum.add(l)
 	}
-	return sum
+	return sum, c.listeners
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connections, c.connectionsTotal, c.refused, c.auth, c.commands, c.received, c.sent, c.buffer,
-		c.eventsDropped, c.commandSeconds, c.backendSeconds,
+		c.closed, c.paused, c.lingering, c.eventsDropped, c.commandSeconds, c.backendSeconds,
 	} {
 		to <- d
 	}
@@ -115,11 +136,11 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector. Every series of the closed lists is
 // there from the start, at zero, so that a first event shows as an increase.
 func (c *collector) Collect(to chan<- prometheus.Metric) {
-	total := c.total()
+	total, listeners := c.total()
 	count := func(d *prometheus.Desc, n uint64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 	}
-	for i, name := range c.listeners {
+	for i, name := range listeners {
 		if name == "" {
 			continue
 		}
@@ -146,9 +167,18 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 			count(c.commands, total.commands[k][d], class, decision)
 		}
 	}
+	for i, reason := range c.closes {
+		if reason != "" {
+			count(c.closed, total.closed[i], reason)
+		}
+	}
+	for i, cause := range obstacleNames {
+		count(c.paused, total.paused[i], cause)
+	}
 	count(c.received, total.Received)
 	count(c.sent, total.Sent)
 	to <- prometheus.MustNewConstMetric(c.buffer, prometheus.GaugeValue, float64(total.BufferBytes))
+	to <- prometheus.MustNewConstMetric(c.lingering, prometheus.GaugeValue, float64(total.Lingering))
 	to <- histogram(c.commandSeconds, &total.CommandSeconds)
 	to <- histogram(c.backendSeconds, &total.BackendSeconds)
 	c.collectDropped(count)

@@ -41,25 +41,55 @@ const (
 
 var resultNames = [numResults]string{"accepted", "refused", "failed"}
 
+// Obstacle is why a client was not read for a while: a value of the reason label of reads_paused_total.
+type Obstacle uint8
+
+// The obstacles.
+const (
+	PausedInFlight Obstacle = iota // too many of its calls are not answered yet
+	PausedOutput                   // it has too many replies to read
+	PausedBackend                  // its node takes calls too slowly
+	PausedRate                     // its user's bytes are spent
+	PausedMemory                   // memory is short and it holds more than its share
+	PausedOrder                    // a call has to wait for what was asked before it
+	PausedTurn                     // it had its share of the turn
+	numObstacles
+)
+
+var obstacleNames = [numObstacles]string{"in_flight", "output", "backend", "bytes_per_second", "memory", "order", "turn"}
+
 // Bounds on what a closed list may hold; New refuses longer ones.
 const (
 	maxClasses = 8
 	maxReasons = 64
+	maxCloses  = 64
 )
 
 // Loop is what one event loop counts. Its fields are plain: the loop's
 // goroutine owns it. Make one with Set.NewLoop; everything in it only grows, but
-// for Listeners[i].Connections and BufferBytes.
+// for Listeners[i].Connections, BufferBytes and Lingering.
 type Loop struct {
-	Listeners      []Listener // by number, as in Options.Listeners
+	Listeners      []Listener // by number, as in Options.Listeners; see Listener
 	Received, Sent uint64     // bytes from and to clients, as RESP: without TLS
 	BufferBytes    int64      // held for clients now
+	Lingering      int64      // sockets still open for a last reply to arrive
 	CommandSeconds Histogram  // from a call's last byte to its reply in order
 	BackendSeconds Histogram  // from a call's sending to the node's reply
 
 	commands [maxClasses][numDecisions]uint64
 	auth     [numMethods][2]uint64 // failed, ok
-	number   int                   // which loop of its Set
+	closed   [maxCloses]uint64
+	paused   [numObstacles]uint64
+	number   int // which loop of its Set
+}
+
+// Listener gives the counters of the listener with that number, of one that
+// Set.Listener added after the Loop was made, too. Whoever owns the Loop calls it.
+func (l *Loop) Listener(number int) *Listener {
+	for len(l.Listeners) <= number {
+		l.Listeners = append(l.Listeners, Listener{})
+	}
+	return &l.Listeners[number]
 }
 
 // Listener is what a Loop counts for one listener.
@@ -84,6 +114,12 @@ func (l *Loop) Auth(m AuthMethod, ok bool) {
 	l.auth[m%numMethods][i]++
 }
 
+// Close counts the end of a connection by its reason's number in Options.Closes.
+func (l *Loop) Close(reason uint8) { l.closed[reason%maxCloses]++ }
+
+// Pause counts that a client is not read any more for a while.
+func (l *Loop) Pause(o Obstacle) { l.paused[o%numObstacles]++ }
+
 // Connection counts a connection by what became of it.
 func (l *Listener) Connection(r Result) { l.results[r%numResults]++ }
 
@@ -106,12 +142,19 @@ func (l *Loop) add(o *Loop) {
 	l.Received += o.Received
 	l.Sent += o.Sent
 	l.BufferBytes += o.BufferBytes
+	l.Lingering += o.Lingering
 	l.CommandSeconds.add(&o.CommandSeconds)
 	l.BackendSeconds.add(&o.BackendSeconds)
 	for c := range l.commands {
 		for d := range l.commands[c] {
 			l.commands[c][d] += o.commands[c][d]
 		}
+	}
+	for i, n := range o.closed {
+		l.closed[i] += n
+	}
+	for i, n := range o.paused {
+		l.paused[i] += n
 	}
 	for m := range l.auth {
 		l.auth[m][0] += o.auth[m][0]

@@ -20,6 +20,8 @@ type Options struct {
 	// empty name has no series (the number that means "no reason").
 	Reasons []string // at most 64
 	Classes []string // at most 8
+	// Closes names why connections end, in the same way.
+	Closes []string // at most 64
 
 	// Gather is called at each scrape, concurrently if scrapes are. It passes
 	// every Loop there is, live or retired, to add: on the goroutine that owns it,
@@ -64,6 +66,7 @@ func New(o Options) (*Set, error) {
 		{"listeners", o.Listeners, len(o.Listeners)},
 		{"reasons", o.Reasons, maxReasons},
 		{"command classes", o.Classes, maxClasses},
+		{"reasons to close", o.Closes, maxCloses},
 	} {
 		if err := closed(list.names, list.most); err != nil {
 			return nil, fmt.Errorf("metrics: %s: %w", list.what, err)
@@ -149,6 +152,15 @@ func (s *Set) Registry() *prometheus.Registry { return s.registry }
 // NewLoop makes the counters of one more loop. The caller passes it to add
 // whenever Gather asks, also after the loop has ended: what it counted happened.
 func (s *Set) NewLoop() *Loop { return s.collected.newLoop() }
+
+// maxListeners bounds the names a process counts by in its life: each keeps its
+// series to the end, since what was counted happened.
+const maxListeners = 1024
+
+// Listener gives the number of the listener of that name, a new one for a name
+// not seen before. A listener that is gone keeps its number, and its series. The
+// error says that there were too many names.
+func (s *Set) Listener(name string) (int, error) { return s.collected.listener(label(name)) }
 
 // Count calls f with counters for what happens outside loops: accepting,
 // refusing by address, handshakes. f runs under a lock, so it only counts.

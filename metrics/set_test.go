@@ -18,6 +18,7 @@ func lists() Options {
 		Reasons:   []string{"", "guarded", "key_not_allowed"},
 		Classes:   []string{"pinned", "shared", "local", "refused", "unknown"},
 		Version:   "1.2.3",
+		Closes:    []string{"", "idle", "drain"},
 	}
 }
 
@@ -79,7 +80,10 @@ func filled(t *testing.T) *Set {
 		l.Command(1, Allowed, 100)
 		l.Command(4, Refused, 7)
 		l.Command(2, Answered, 1)
+		l.Close(1)
+		l.Pause(PausedOutput)
 		l.Received, l.Sent, l.BufferBytes = 1000, 2000, 64
+		l.Lingering = 3
 		l.CommandSeconds.ObserveN(500*time.Microsecond, 10)
 		l.BackendSeconds.Observe(0.0002)
 		loops = append(loops, l)
@@ -122,9 +126,14 @@ func TestScrapeHasEveryPromisedNameAndTheRightSums(t *testing.T) {
 		`sallyport_commands_total{class="shared",decision="allowed"} 200`,
 		`sallyport_commands_total{class="unknown",decision="refused"} 14`,
 		`sallyport_commands_total{class="local",decision="answered"} 2`,
+		`sallyport_connections_closed_total{reason="idle"} 2`,
+		`sallyport_connections_closed_total{reason="drain"} 0`,
+		`sallyport_reads_paused_total{reason="output"} 2`,
+		`sallyport_reads_paused_total{reason="turn"} 0`,
 		`sallyport_received_bytes_total 2000`,
 		`sallyport_sent_bytes_total 4000`,
 		`sallyport_buffer_bytes 128`,
+		`sallyport_lingering_sockets 6`,
 		`sallyport_command_seconds_bucket{le="0.00025"} 0`,
 		`sallyport_command_seconds_bucket{le="0.0005"} 20`,
 		`sallyport_command_seconds_bucket{le="10"} 20`,
@@ -300,6 +309,7 @@ func TestNewRefuses(t *testing.T) {
 		{"a_listener_named_twice", func(o *Options) { o.Listeners = []string{"a", "a"} }, "listeners"},
 		{"a_reason_named_twice", func(o *Options) { o.Reasons = []string{"a", "a"} }, "reasons"},
 		{"too_many_reasons", func(o *Options) { o.Reasons = make([]string, maxReasons+1) }, "at most 64"},
+		{"too_many_closes", func(o *Options) { o.Closes = make([]string, maxCloses+1) }, "at most 64"},
 		{"too_many_classes", func(o *Options) { o.Classes = make([]string, maxClasses+1) }, "at most 8"},
 	}
 	for _, tt := range tests {

@@ -169,7 +169,7 @@ func (s *session) aclDryRun(args [][]byte) {
 		return
 	}
 	var call command.Call
-	switch s.w.table.Parse(args[3:], &call) {
+	switch s.parse(args[3:], &call) {
 	case command.Unknown, command.UnknownSubcommand:
 		s.fail("ERR Command '" + excerpt(args[3]) + "' not found")
 		return

@@ -58,24 +58,24 @@ var lastConn atomic.Uint64 // connection ids, unique within a process
 
 // accept lets connections in one after the other. Errors back off: the usual
 // one is that descriptors ran out, which passes.
-func (s *Server) accept(l *listener) {
+func (s *Server) accept(at *socket) {
 	defer s.accepts.Done()
 	delay := time.Duration(0)
 	for {
-		nc, err := l.ln.Accept()
+		nc, err := at.ln.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
 			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
-			s.log.Warn("accept", zap.String("listener", l.opts.Name), zap.Error(err), zap.Duration("again_in", delay))
+			s.log.Warn("accept", zap.String("listener", at.in.Load().opts.Name), zap.Error(err), zap.Duration("again_in", delay))
 			if !s.pause(delay) {
 				return
 			}
 			continue
 		}
 		delay = 0
-		s.admit(l, nc)
+		s.admit(at.in.Load(), nc)
 	}
 }
 
@@ -179,7 +179,7 @@ func (s *Server) bringIn(l *listener, f *facts, nc net.Conn) {
 			f.slot.release()
 		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Limits.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.handshakeTimeout.Load()))
 	defer cancel()
 	var tc *tls.Conn
 	transport := loop.NewTransport(nc)

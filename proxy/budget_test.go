@@ -16,7 +16,7 @@ import (
 // and no more, and who holds most goes first.
 func TestTheLargestHolderGoesWhenMemoryRunsShort(t *testing.T) {
 	redis := redistest.Start(t)
-	r := withRig(t, redis.Addr(), func(s *setup) { s.limits.Memory = 16 << 20 })
+	r := withRig(t, redis.Addr(), func(s *setup) { s.limits.Memory, s.workers = 16<<20, 2 })
 	small := r.login("root")
 	var hoarders []*redistest.Client
 	for range 8 {
@@ -102,4 +102,41 @@ func TestAStalledNodeEndsNobody(t *testing.T) {
 	if got, err := small.Receive(); err != nil || fmt.Sprint(got) != "OK" {
 		t.Fatalf("the small one read %v, %v", got, err)
 	}
+}
+
+// A session's socket stays open for a moment after its end, so that the last reply
+// arrives. It has a descriptor, so it has a place.
+func TestSocketsThatLingerCountAmongTheConnections(t *testing.T) {
+	r := withRig(t, redistest.Start(t).Addr(), func(s *setup) { s.limits.Connections = 1 })
+	turnedAway := func() bool { // a slow machine may come after the moment
+		first, err := redistest.Dial("tcp", r.addr("plain"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer first.Close()
+		if v, err := first.Do("QUIT"); err != nil || v != "OK" {
+			return false // the one before it lingers
+		}
+		eventually(t, 10*time.Second, "its session has ended", func() bool {
+			return r.scrape(t).value(`sallyport_connections{listener="plain"}`) == 0
+		})
+		second, err := redistest.Dial("tcp", r.addr("plain"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer second.Close()
+		v, err := second.Do("AUTH", "root", "root-pw")
+		return v != "OK" || err != nil
+	}
+	eventually(t, 10*time.Second, "who comes while a socket lingers is turned away", turnedAway)
+	r.await("refused", "reason", "too_many_clients")
+	eventually(t, 10*time.Second, "there is a place again", func() bool {
+		c, err := redistest.Dial("tcp", r.addr("plain"), nil)
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		v, err := c.Do("AUTH", "root", "root-pw")
+		return err == nil && v == "OK"
+	})
 }

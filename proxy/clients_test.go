@@ -140,9 +140,9 @@ func TestRedisBenchmarkRunsAllItsTests(t *testing.T) {
 		requests = "300"
 	}
 	complaint := regexp.MustCompile(`(?i)error|warn|NOAUTH|NOPERM|could not`)
-	for _, pipeline := range []string{"1", "16"} {
+	for _, pipeline := range []string{"1", "16", "64"} {
 		for _, resp3 := range []bool{false, true} {
-			name, args := "P"+pipeline, []string{"-q", "-c", "5", "-n", requests, "-P", pipeline, "-a", "root-pw"}
+			name, args := "P"+pipeline, []string{"-q", "-c", "5", "-n", requests, "-P", pipeline, "-r", "100000", "-a", "root-pw"}
 			if resp3 {
 				name, args = name+" RESP3", append(args, "-3")
 			}

@@ -13,7 +13,7 @@ import (
 func (s *session) appendDocs(b []byte, names [][]byte) []byte {
 	var specs []*command.Spec
 	for _, name := range names {
-		if spec := s.runnable(s.w.table.ByName(string(name))); spec != nil {
+		if spec := s.runnable(s.named(name)); spec != nil {
 			specs = append(specs, spec)
 		}
 	}
@@ -31,7 +31,7 @@ func (s *session) appendDocEntries(b []byte, specs []*command.Spec) []byte {
 		if len(subs) > 0 {
 			fields++
 		}
-		b = resp.AppendMap(resp.AppendBulkString(b, spec.Name), s.proto, fields)
+		b = resp.AppendMap(resp.AppendBulkString(b, s.shown(spec)), s.proto, fields)
 		b = appendPair(b, "summary", docSummary(spec))
 		b = appendPair(b, "group", docGroup(spec))
 		if len(subs) > 0 {

@@ -23,7 +23,7 @@ func (s *session) commandFamily(args [][]byte) {
 		}
 		b = resp.AppendArray(b, len(names))
 		for _, spec := range names {
-			b = resp.AppendBulkString(b, spec.Name)
+			b = resp.AppendBulkString(b, s.shown(spec))
 		}
 	case "command|info":
 		if len(args) == 2 {
@@ -32,7 +32,7 @@ func (s *session) commandFamily(args [][]byte) {
 		}
 		b = resp.AppendArray(b, len(args)-2)
 		for _, name := range args[2:] {
-			b = s.appendCommand(b, s.runnable(s.w.table.ByName(string(name))))
+			b = s.appendCommand(b, s.runnable(s.named(name)))
 		}
 	case "command|docs":
 		b = s.appendDocs(b, args[2:])
@@ -51,7 +51,10 @@ func (s *session) commandFamily(args [][]byte) {
 
 // runnable is the command if the user may run it, or one of its subcommands; else nil.
 func (s *session) runnable(spec *command.Spec) *command.Spec {
-	if spec == nil || mayRun(s.w.policy, s.user, spec) {
+	if spec == nil || !s.visible(spec) {
+		return nil
+	}
+	if mayRun(s.w.policy, s.user, spec) {
 		return spec
 	}
 	for _, sub := range spec.Subs {
@@ -100,7 +103,7 @@ func (s *session) commandList(args [][]byte) ([]*command.Spec, bool) {
 		cat, _ := command.CategoryByName(what)
 		keep = func(spec *command.Spec) bool { return spec.Categories&cat != 0 }
 	case fold(args[3], "pattern"):
-		keep = func(spec *command.Spec) bool { return acl.Matches(what, spec.Name) }
+		keep = func(spec *command.Spec) bool { return acl.Matches(what, s.shown(spec)) }
 	case fold(args[3], "module"):
 		return nil, true // the table does not say which module a command comes from
 	default:
@@ -131,7 +134,7 @@ func (s *session) appendCommand(b []byte, spec *command.Spec) []byte {
 		return resp.AppendNull(b, s.proto)
 	}
 	b = resp.AppendArray(b, 10)
-	b = resp.AppendBulkString(b, spec.Name)
+	b = resp.AppendBulkString(b, s.shown(spec))
 	b = resp.AppendInt(b, int64(spec.Arity))
 	flags := spec.Flags.Names()
 	b = resp.AppendSet(b, s.proto, len(flags))
@@ -155,7 +158,7 @@ func (s *session) appendCommand(b []byte, spec *command.Spec) []byte {
 // finds them, and what it asks of patterns for them.
 func (s *session) getKeys(args [][]byte, flags bool) {
 	var inner command.Call
-	fault := s.w.table.Parse(args, &inner)
+	fault := s.parse(args, &inner)
 	// A script or function may do without keys: whatever its count says, Redis
 	// finds none rather than fault.
 	free := inner.Spec != nil && inner.Spec.Flags&command.FlagNoMandatoryKeys != 0

@@ -194,5 +194,5 @@ func (s *Server) forgetTickets() {
 func (s *Server) recertify(l *listener) {
 	t := l.tls.Load()
 	l.judged.Store(certifiedBy(t, time.Now()))
-	s.each(func(w *worker) { w.recertify(l.index, t) })
+	s.each(func(w *worker) { w.recertify(l, t) })
 }

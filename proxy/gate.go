@@ -20,16 +20,23 @@ type gate struct {
 	pending   map[net.Conn]struct{} // admissions under way, so that Close can end them
 	closed    bool
 	changed   chan struct{} // closed and replaced when the last one leaves
+	lingering func() int    // sockets that are still open for the last reply to arrive; nil: none
 
 	turns chan struct{} // bounds TLS handshakes at work, see shaking
 }
 
 func (g *gate) init(l Limits) {
-	g.limit, g.perSource = l.Connections, l.ConnectionsPerSource
 	g.sources = make(map[netip.Addr]int)
 	g.pending = make(map[net.Conn]struct{})
 	g.changed = make(chan struct{})
 	g.turns = make(chan struct{}, l.Handshakes)
+}
+
+// setLimits says how many may be in. Whoever is in stays in.
+func (g *gate) setLimits(l Limits) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.limit, g.perSource = l.Connections, l.ConnectionsPerSource
 }
 
 // place is one connection's place behind the gate.
@@ -45,7 +52,7 @@ type place struct {
 func (g *gate) enter(nc net.Conn) (place, acl.Reason) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed || g.in >= g.limit {
+	if g.closed || g.in >= g.limit || g.lingering != nil && g.in+g.lingering() >= g.limit {
 		return place{}, acl.TooManyClients
 	}
 	g.in++
@@ -56,11 +63,11 @@ func (g *gate) enter(nc net.Conn) (place, acl.Reason) {
 // claim says whose place it is, once that is known.
 func (p *place) claim(source netip.Addr) acl.Reason {
 	g := p.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if g.perSource <= 0 {
 		return acl.None
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.sources[source] >= g.perSource {
 		return acl.TooManyClients
 	}

@@ -131,7 +131,15 @@ func (s *session) judged(t *trial, pr acl.Principal, reason acl.Reason) {
 		t.method = pr.Method // an opaque token is known as one only now
 	}
 	proofs.judged(&t.attempt, reason)
+	crowded := reason == acl.None && !s.enroll(&pr, false)
+	if crowded {
+		reason = acl.UserConnections
+	}
 	s.w.authEvent(s, t.method, t.attempt.User, &pr, reason)
+	if crowded {
+		s.fail(errMaxClients) // to its own user, who has proved to be one
+		return
+	}
 	if reason != acl.None {
 		s.refuseLogin(t)
 		return
@@ -158,6 +166,7 @@ func (s *session) speakFor(pr acl.Principal) {
 		s.until(pr.Expires)
 	}
 	s.who, s.user, s.method = pr, pr.User, methods[pr.Method]
+	s.enroll(&pr, true)
 }
 
 // methods are the record's words for how a principal was proved.
@@ -173,6 +182,10 @@ func (s *session) begin() {
 	if s.facts.shown != nil {
 		a := s.attempt()
 		pr, reason := s.w.policy.Identify(&a)
+		if reason == acl.None && !s.enroll(&pr, false) {
+			s.crowdedOut(acl.MethodCertificate, &pr)
+			return
+		}
 		if reason != acl.None || pr.User != nil {
 			s.w.authEvent(s, acl.MethodCertificate, "", &pr, reason)
 		}
@@ -183,12 +196,27 @@ func (s *session) begin() {
 	}
 	if u := s.w.policy.Anonymous(s.facts.listener); u != nil {
 		pr := acl.Principal{User: u}
+		if !s.enroll(&pr, false) {
+			s.crowdedOut(acl.MethodNone, &pr)
+			return
+		}
 		s.w.authEvent(s, acl.MethodNone, "", &pr, acl.None)
 		s.become(pr)
 		return
 	}
 	s.speakFor(acl.Principal{})
 	s.reader.SetLimits(s.w.loginLimits)
+}
+
+// crowdedOut ends a session whose user nobody asked for by AUTH, where an error
+// would be an answer, and has as many connections as it may. It is told as Redis
+// tells those who come too late.
+func (s *session) crowdedOut(method acl.Method, pr *acl.Principal) {
+	s.w.authEvent(s, method, pr.User.Name(), pr, acl.UserConnections)
+	s.speakFor(acl.Principal{})
+	s.reader.SetLimits(s.w.loginLimits)
+	s.fail(errMaxClients)
+	s.finish(audit.CloseUserConnections)
 }
 
 // reset is RESET: back to the state after admission. The time to log in begins
@@ -199,7 +227,9 @@ func (s *session) reset() {
 	s.apart, s.slots.mute = nil, false
 	s.db, s.pipe, s.name = 0, nil, nil
 	s.setProto(2)
-	s.begin()
+	if s.begin(); s.ended {
+		return
+	}
 	if !stranger && s.user == nil {
 		s.awaitAuth()
 	}

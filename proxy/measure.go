@@ -25,6 +25,7 @@ var authMethods = [...]metrics.AuthMethod{
 func (s *Server) measure() error {
 	o := metrics.Options{
 		Classes: classNames, Gather: s.gather, EventsDropped: s.opts.Recorder.Dropped, Version: s.opts.Version,
+		Closes: audit.CloseReasons(),
 	}
 	for _, l := range s.opts.Listeners {
 		o.Listeners = append(o.Listeners, l.Name)
@@ -98,7 +99,7 @@ func (s *Server) gather(add func(*metrics.Loop)) {
 	case <-t.C:
 	}
 	s.metrics.Count(func(l *metrics.Loop) { l.BufferBytes = s.kept.Load() })
-	for name, b := range s.backends {
+	for name, b := range s.backends.Load().now {
 		s.metrics.Node(name, b.Node()).Up(b.Up())
 		s.metrics.Node(name, b.Node()).SetConnections(b.Connections())
 	}
@@ -109,6 +110,7 @@ func (w *worker) handOver(add func(*metrics.Loop)) {
 	w.whole.flush(&w.count.CommandSeconds)
 	w.behind.flush(&w.count.BackendSeconds)
 	w.count.BufferBytes = w.loop.BufferBytes()
+	w.count.Lingering = int64(w.loop.Lingering())
 	add(w.count)
 }
 
@@ -151,7 +153,7 @@ func (s *Server) turnedAway(listener int, reason acl.Reason) {
 		default:
 			result = metrics.ConnectionFailed
 		}
-		l.Listeners[listener].Connection(result)
-		l.Listeners[listener].Refuse(uint8(reason))
+		l.Listener(listener).Connection(result)
+		l.Listener(listener).Refuse(uint8(reason))
 	})
 }

@@ -114,6 +114,7 @@ func TestMetricsSayWhatHappened(t *testing.T) {
 		s.users["gone"] = "off ~* +@all"
 		s.users["tool"] = "on ~* &* +@all +config|get +cluster|syncslots"
 		s.users["chan"] = "on ~* &only +publish"
+		s.users["root"] = everything + " +script|debug +client|unpause"
 		s.users["wide"] = "on ~app:* +dbsize"
 		s.users["script"] = "on ~app:* &* +@all +eval"
 		s.users["noping"] = "on ~* +@all -config"

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 
 	"github.com/sallyport/sallyport/proxy/audit"
@@ -106,6 +107,8 @@ func (s *session) modeSet(t *turn) {
 		if a.why |= t.mode; t.mode == whyTracking && next != nil {
 			a.track.flags, a.track.redirect = next.flags, next.redirect
 			a.track.prefixes = append(a.track.prefixes, next.prefixes...)
+			slices.SortFunc(a.track.prefixes, bytes.Compare)
+			a.track.prefixes = slices.CompactFunc(a.track.prefixes, bytes.Equal)
 		}
 	}
 }
@@ -146,7 +149,7 @@ func (s *session) setTracking(args [][]byte) {
 		return
 	}
 	next.redirect = id
-	s.redirect(kept(args), id, next)
+	s.redirect(copiedArgs(args), id, next)
 }
 
 // beginTracking has the own connection begin to track.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"io/fs"
+	"net"
 	"net/netip"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 type Options struct {
 	Listeners []ListenerOptions
 	Backends  map[string]backend.Options
-	Policy    *acl.Policy
+	Policy    *acl.Policy // nil, for Reload alone: the one in force stays
 	Table     *command.Table
 	Limits    Limits
 	Auth      Auth
@@ -65,6 +66,9 @@ type ListenerOptions struct {
 	Backend   string          // key of Options.Backends
 	Proxy     []netip.Prefix  // networks whose connections begin with a PROXY protocol header; with any, all others are turned away
 	ProxyUnix bool            // a unix listener whose connections begin with one
+	Names     *command.Names  // what commands are called here; nil: as everywhere
+	Bound     net.Listener    // already listens on the address, and is the Server's from Start on; nil: Start binds it
+	ReusePort bool            // other processes of this user may listen on the same port (SO_REUSEPORT)
 }
 
 // Limits bounds what clients can make the proxy hold. Zero values take the documented defaults (DefaultLimits).
@@ -77,11 +81,18 @@ type Limits struct {
 	AuthFailureDelay     time.Duration // after the receipt of an AUTH that fails, whatever fails in it; negative: none
 	IdleTimeout          time.Duration // 0: never
 	WriteTimeout         time.Duration
-	RequestBytes         int64 // one command
+	CommandTimeout       time.Duration // for the rest of a command that has begun, or 64 KiB of it
+	InFlight             int           // calls of one client that are not answered yet
+	RequestBytes         int64         // one command
 	RequestArgs          int
 	OutputBytes          int64 // one client's unread replies
 	AuthArgumentBytes    int   // one argument of AUTH or HELLO before login; 0: as any other (16 KiB)
 	Memory               int64 // all clients' buffers together
+
+	// Of one user, over all loops. policy.yaml may say otherwise of a user. 0: no limit.
+	UserConnections   int
+	CommandsPerSecond int
+	BytesPerSecond    int64 // requests and replies
 }
 
 // DefaultLimits are the limits of a configuration that names none.
@@ -93,6 +104,8 @@ func DefaultLimits() Limits {
 		AuthTimeout:      10 * time.Second,
 		AuthFailureDelay: 100 * time.Millisecond,
 		WriteTimeout:     30 * time.Second,
+		CommandTimeout:   30 * time.Second,
+		InFlight:         maxInFlight,
 		RequestBytes:     512 << 20,
 		RequestArgs:      1 << 20,
 		OutputBytes:      64 << 20,

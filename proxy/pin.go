@@ -399,3 +399,6 @@ func (s *session) closeOwn() {
 		s.apart.subs = subscriptions{}
 	}
 }
+
+// inTurn reports that a call is under way which may change the connection.
+func (s *session) inTurn() bool { return s.apart != nil && s.apart.turn.kind != noTurn }

@@ -167,9 +167,13 @@ func (s *session) proved(t *trial, under *acl.Policy, pr acl.Principal, reason a
 		return
 	}
 	s.waiting, s.trial = false, nil
-	if reason == acl.None && under != s.w.policy {
-		a := s.attempt()
-		pr, reason = s.w.policy.Renew(pr, &a)
+	if a := s.attempt(); reason == acl.None {
+		switch {
+		case !s.w.srv.stillTaken(&pr, &a):
+			pr, reason = acl.Principal{TokenID: pr.TokenID}, acl.TokenInvalid
+		case under != s.w.policy || a.Token != pr.TokenClaims():
+			pr, reason = s.w.policy.Renew(pr, &a)
+		}
 	}
 	s.judged(t, pr, reason)
 	if !s.waiting {

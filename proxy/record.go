@@ -37,7 +37,7 @@ func (w *worker) authEvent(s *session, method acl.Method, user string, pr *acl.P
 	} else {
 		e.Status = audit.Failed
 		s.logFailedAuth(method, user)
-		w.count.Listeners[s.facts.listenerIndex].Refuse(uint8(reason))
+		w.count.Listener(s.facts.listenerIndex).Refuse(uint8(reason))
 	}
 	w.count.Auth(authMethods[methods[method]], reason == acl.None)
 	w.recorder.Record(&e)
@@ -57,6 +57,7 @@ func (w *worker) closeEvent(s *session) {
 		e.Reason, e.Folded = reason, folded
 		w.recorder.Record(&e)
 	})
+	w.count.Close(uint8(s.reason))
 	e := s.event(audit.CloseConn)
 	e.Close, e.Duration = s.reason, w.now().Sub(s.began)
 	e.BytesIn, e.BytesOut, e.Commands, e.RefusedCalls = s.bytesIn, s.bytesOut, s.commands, s.refused
@@ -79,7 +80,7 @@ func (w *worker) refusedEvent(s *session, reason acl.Reason, d acl.Decision) {
 // refusedRequest records bytes that were no request.
 func (w *worker) refusedRequest(s *session, reason acl.Reason) {
 	s.refused++
-	w.count.Listeners[s.facts.listenerIndex].Refuse(uint8(reason))
+	w.count.Listener(s.facts.listenerIndex).Refuse(uint8(reason))
 	if folded, ok := s.fold.Write(w.now(), reason); ok {
 		e := s.event(audit.Refused)
 		e.Reason, e.Folded = reason, folded

@@ -25,6 +25,7 @@ const (
 	errClientName     = "ERR Client names cannot contain spaces, newlines or special characters."
 	errBadKeys        = "ERR syntax error"
 	errMaxClients     = "ERR max number of clients reached"
+	errRateLimit      = "ERR rate limit exceeded"
 	errUnavailable    = "ERR backend unavailable: the command was not sent"
 	errLost           = "ERR backend connection lost, the command may have run"
 	errOwnLimit       = "ERR backend connection limit reached"
@@ -69,8 +70,12 @@ func faultReason(err error) acl.Reason {
 // refuse answers a call with no: one reason becomes the RESP error, the metric
 // and the event. It costs no backend round trip and never closes the connection.
 func (s *session) refuse(reason acl.Reason, args [][]byte, d acl.Decision) {
+	text := s.refusalText(reason, args, d)
+	if s.call.Spec != nil && s.call.Spec.Name == "exec" {
+		text = s.abort(text)
+	}
 	s.taint()
-	s.emit(resp.AppendError(s.w.scratch[:0], s.refusalText(reason, args, d)))
+	s.emit(resp.AppendError(s.w.scratch[:0], text))
 	s.noteRefusal(reason, d)
 }
 
@@ -78,7 +83,7 @@ func (s *session) refuse(reason acl.Reason, args [][]byte, d acl.Decision) {
 func (s *session) noteRefusal(reason acl.Reason, d acl.Decision) {
 	s.refused++
 	s.w.count.Command(uint8(s.class()), metrics.Refused, 1)
-	s.w.count.Listeners[s.facts.listenerIndex].Refuse(uint8(reason))
+	s.w.count.Listener(s.facts.listenerIndex).Refuse(uint8(reason))
 	s.w.refusedEvent(s, reason, d)
 	s.logDenied(reason, d)
 }
@@ -105,7 +110,7 @@ func (s *session) refusalText(reason acl.Reason, args [][]byte, d acl.Decision) 
 	case acl.UnknownSubcommand:
 		return "ERR unknown subcommand '" + excerpt(args[1]) + "'. Try " + strings.ToUpper(string(cut(args[0], 128))) + " HELP."
 	case acl.WrongArity:
-		return "ERR wrong number of arguments for '" + spec.Name + "' command"
+		return "ERR wrong number of arguments for '" + s.shown(spec) + "' command"
 	case acl.KeysNotFound:
 		return errBadKeys
 	case acl.KeyNotAllowed:
@@ -119,10 +124,12 @@ func (s *session) refusalText(reason acl.Reason, args [][]byte, d acl.Decision) 
 		return errNoExpiry
 	case acl.ConnectionLimit:
 		return errOwnLimit
+	case acl.RateLimited:
+		return errRateLimit
 	case acl.CommandUnsupported:
-		return "ERR '" + spec.Name + "' is not offered by this proxy"
+		return "ERR '" + s.shown(spec) + "' is not offered by this proxy"
 	default:
-		return "NOPERM User " + s.user.Name() + " has no permissions to run the '" + spec.Name + "' command"
+		return "NOPERM User " + s.user.Name() + " has no permissions to run the '" + s.shown(spec) + "' command"
 	}
 }
 

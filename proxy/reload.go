@@ -12,73 +12,136 @@ import (
 	"github.com/sallyport/sallyport/tlsutil"
 )
 
-// Reload puts a new configuration in force without dropping a connection: the
-// policy, each listener's certificates and CAs, and how backends are logged in
-// to. It is all or nothing. Addresses, limits, sinks, the number of loops and
-// the set of listeners and backends can't change; an error names what would. Nor
-// does a certificate that is out of date replace one that is not.
+// Reload puts a new configuration in force without dropping a connection that it
+// still lets in: the policy, listeners and backends that come and go, addresses,
+// certificates and CAs, most limits, and how backends are logged in to. It is all
+// or nothing; an error names what it was about. A nil policy leaves the one in
+// force alone, with what ACL SETUSER and DELUSER made of it. The nodes of a
+// backend, and the options that reloadable names, need a restart. Nor does a
+// certificate that is out of date replace one that is not.
 //
 // Open sessions are held against the new policy and the new CAs; those that
-// would not be let in any more end within moments. Callers do not overlap calls.
+// would not be let in any more end within moments. So do those of a listener that
+// is gone, that changed its backend or began or ceased to speak TLS
+// (policy_changed), or that moved to another address (drain). Callers do not
+// overlap calls.
 func (s *Server) Reload(o Options) error {
-	if err := s.reloadable(o); err != nil {
+	o.Limits = o.Limits.withDefaults()
+	if err := s.reloadable(&o); err != nil {
 		return err
 	}
 	s.mu.Lock()
-	listeners := slices.Clone(s.listeners)
+	now, closed := slices.Clone(s.listeners), s.closed
 	s.mu.Unlock()
-	for _, l := range listeners {
-		if t := o.Listeners[l.index].TLS; t != nil {
-			if err := t.Succeeds(l.tls.Load()); err != nil {
-				return fmt.Errorf("listener %s: %w", l.opts.Name, err)
-			}
-		}
+	if closed {
+		return errors.New("the listeners are closed already; nothing is taken over any more")
 	}
-	for name, b := range s.backends {
+	backends, err := s.planBackends(o.Backends)
+	if err != nil {
+		return err
+	}
+	plan, err := s.plan(now, o.Listeners)
+	if err != nil {
+		return err
+	}
+	if o.Policy == nil && len(plan.fresh)+len(plan.heirs)+len(plan.gone) > 0 {
+		plan.abandon()
+		return errors.New("other listeners need a policy that knows them")
+	}
+	s.fitDescriptors(&o.Limits)
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		plan.abandon()
+		return errors.New("the listeners are closed already; nothing is taken over any more")
+	}
+	s.listeners, s.shutdown = plan.listeners, o.Shutdown
+	s.enterBackends(backends)
+	s.mu.Unlock()
+	for name, b := range s.backends.Load().now {
 		b.SetLogin(o.Backends[name].User, o.Backends[name].Password, o.Backends[name].TLS)
 	}
-	for _, l := range listeners {
-		l.senders.Store(sendersOf(&o.Listeners[l.index]))
-		if t := o.Listeners[l.index].TLS; t != nil {
-			l.tls.Store(t)
-			s.recertify(l)
-		}
+	s.setLimits(o.Limits)
+	for _, k := range plan.kept {
+		s.renew(k.listener, &o.Listeners[k.option])
 	}
 	if o.Auth.Tokens != s.tokens.Swap(o.Auth.Tokens) {
 		s.each((*worker).limitLogins)
 	}
 	s.refuseProbes.Store(o.RefuseProbes)
 	s.aclFile.Store(o.ACLFile)
-	s.SetPolicy(o.Policy)
+	if o.Policy != nil {
+		s.SetPolicy(o.Policy)
+	}
+	s.RejudgeTokens()
+	s.open(plan)
+	s.leaveBackends(backends.former)
 	s.certified(o.Listeners)
 	return nil
 }
 
 // reloadable says what of o differs that can't change while running.
-func (s *Server) reloadable(o Options) error {
-	if o.Policy == nil || o.Policy.Table() != s.opts.Table {
+func (s *Server) reloadable(o *Options) error {
+	if o.Policy != nil && o.Policy.Table() != s.opts.Table {
 		return fmt.Errorf("the policy speaks of another command table; restart to change it")
 	}
-	if len(o.Listeners) != len(s.opts.Listeners) {
-		return fmt.Errorf("the number of listeners differs; restart to change it")
-	}
-	for i, now := range s.opts.Listeners {
-		to := o.Listeners[i]
-		if to.Name != now.Name || to.Network != now.Network || to.Address != now.Address || to.Backend != now.Backend || (to.TLS == nil) != (now.TLS == nil) {
-			return fmt.Errorf("listener %s: name, address, backend and whether it speaks TLS need a restart", now.Name)
-		}
-	}
-	if len(o.Backends) != len(s.opts.Backends) {
-		return fmt.Errorf("the number of backends differs; restart to change it")
-	}
-	for name, now := range s.opts.Backends {
+	for name, now := range s.backends.Load().now {
 		to, ok := o.Backends[name]
-		if !ok || !slices.Equal(to.Nodes, now.Nodes) || (to.TLS == nil) != (now.TLS == nil) {
-			return fmt.Errorf("backend %s: nodes and whether they speak TLS need a restart", name)
+		if ok && (!slices.Equal(to.Nodes, now.Nodes()) || (to.TLS == nil) == now.Encrypted()) {
+			return fmt.Errorf("backend %s: nodes and whether they speak TLS need a restart, or a backend of another name", name)
 		}
+	}
+	for _, l := range o.Listeners {
+		if _, ok := o.Backends[l.Backend]; !ok {
+			return fmt.Errorf("listener %s: no backend %q", l.Name, l.Backend)
+		}
+	}
+	now, to := s.opts.Limits, o.Limits
+	switch {
+	case len(o.Listeners) == 0:
+		return errors.New("there is no listener")
+	case now.Handshakes != to.Handshakes:
+		return errors.New("limits.handshakes needs a restart")
+	case now.WriteTimeout != to.WriteTimeout:
+		return errors.New("limits.write_timeout needs a restart")
+	case now.AuthFailureDelay != to.AuthFailureDelay:
+		return errors.New("limits.auth_failure_delay needs a restart")
 	}
 	return nil
 }
+
+// setLimits puts limits in force: for those who come at once, on each loop with
+// its next turn. Whoever is in stays in.
+func (s *Server) setLimits(l Limits) {
+	s.memory.Store(l.Memory)
+	s.handshakeTimeout.Store(int64(l.HandshakeTimeout))
+	s.gate.setLimits(l)
+	s.mu.Lock()
+	s.limits = l
+	s.mu.Unlock()
+	s.each(func(w *worker) { w.relimit(l) })
+}
+
+// relimit holds open sessions to new limits, too.
+func (w *worker) relimit(l Limits) {
+	if w.limits == l {
+		return
+	}
+	idle := w.limits.IdleTimeout != l.IdleTimeout
+	w.setLimits(l)
+	for s := w.sessions; s != nil; s = s.next {
+		if s.user != nil {
+			s.reader.SetLimits(w.readerLimits)
+		}
+		if idle && !s.finishing && !s.ended {
+			s.idleTimer.Stop()
+			s.watchIdle()
+		}
+	}
+}
+
+// Policy gives the policy in force, with what was changed at run time.
+func (s *Server) Policy() *acl.Policy { return s.policy.Load() }
 
 // SetPolicy puts a new policy in force: at once for new connections, and on
 // each loop with its next turn for calls; every open session is held against
@@ -109,14 +172,14 @@ func (w *worker) rejudge(p *acl.Policy, atRunTime bool) {
 // recertify ends the sessions of a listener whose certificates its new TLS
 // settings would not take. Checking signatures is no work for a loop: a
 // goroutine does it and sends back whom to end.
-func (w *worker) recertify(listener int, t *tlsutil.Server) {
+func (w *worker) recertify(l *listener, t *tlsutil.Server) {
 	type holder struct {
 		session *session
 		state   tls.ConnectionState
 	}
 	var holders []holder
 	for sn := w.sessions; sn != nil; sn = sn.next {
-		if c, ok := sn.port.(*loop.Conn); ok && sn.facts.listenerIndex == listener && c.TLS() != nil {
+		if c, ok := sn.port.(*loop.Conn); ok && sn.facts.in == l && c.TLS() != nil {
 			holders = append(holders, holder{sn, c.TLS().ConnectionState()})
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/command"
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/backend"
@@ -22,7 +23,7 @@ func (r *rig) anew(node string, tls *tlsutil.Server) proxy.Options {
 			{Name: "plain", Network: "tcp", Address: "127.0.0.1:0", Backend: "main"},
 		},
 		Backends: map[string]backend.Options{"main": {Nodes: []backend.Endpoint{{Network: "tcp", Address: node}}}},
-		Policy:   r.policy, Table: command.Newest(),
+		Policy:   r.policy, Table: command.Newest(), Limits: r.options.Limits,
 	}
 }
 
@@ -81,12 +82,17 @@ func TestAReloadThatNeedsARestartChangesNothing(t *testing.T) {
 	r := withRig(t, node.Addr(), nil)
 	good := r.tlsOf(r.ca, time.Now().Add(12*time.Hour))
 	for what, change := range map[string]func(*proxy.Options){
-		"number of listeners": func(o *proxy.Options) { o.Listeners = o.Listeners[:1] },
-		"listener plain":      func(o *proxy.Options) { o.Listeners[1].TLS = good },
-		"listener gateway":    func(o *proxy.Options) { o.Listeners[0].TLS = nil },
-		"number of backends":  func(o *proxy.Options) { o.Backends["more"] = backend.Options{} },
-		"backend main":        func(o *proxy.Options) { o.Backends["main"] = backend.Options{} },
-		"command table":       func(o *proxy.Options) { o.Policy = nil },
+		"there is no listener":      func(o *proxy.Options) { o.Listeners = nil },
+		"backend more":              func(o *proxy.Options) { o.Backends["more"] = backend.Options{} },
+		"backend main":              func(o *proxy.Options) { o.Backends["main"] = backend.Options{} },
+		`no backend "none"`:         func(o *proxy.Options) { o.Listeners[1].Backend = "none" },
+		"limits.handshakes":         func(o *proxy.Options) { o.Limits.Handshakes = 7 },
+		"limits.write_timeout":      func(o *proxy.Options) { o.Limits.WriteTimeout = time.Hour },
+		"limits.auth_failure_delay": func(o *proxy.Options) { o.Limits.AuthFailureDelay = time.Hour },
+		"command table": func(o *proxy.Options) {
+			table, _ := command.For("redis-7.0.15")
+			o.Policy = compileWith(t, nil, nil, func(s *acl.Source) { s.Table = table })
+		},
 	} {
 		o := r.anew(node.Addr(), good)
 		o.Policy = compile(t, map[string]string{"app": everything + " off"}, nil)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,9 +12,7 @@ import (
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/token"
 	"github.com/sallyport/sallyport/metrics"
-	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/proxy/loop"
-	"github.com/sallyport/sallyport/tlsutil"
 	"go.uber.org/zap"
 )
 
@@ -25,17 +22,25 @@ type Server struct {
 	opts     Options
 	log      *zap.Logger
 	policy   atomic.Pointer[acl.Policy]
-	backends map[string]*backend.Backend
+	backends atomic.Pointer[backendSet]
 	group    *loop.Group
 	metrics  *metrics.Set
 
 	mu        sync.Mutex
 	workers   []*worker // indexed by loop ID
 	listeners []*listener
+	limits    Limits                   // as a reload left them
+	leaving   map[string]chan struct{} // backends a reload took away, until their connections are gone
+	shutdown  Shutdown
 	started   bool
 	closed    bool
 
+	memory           atomic.Int64 // limits.memory
+	handshakeTimeout atomic.Int64 // nanoseconds
+
 	gate     gate
+	quotas   quotas
+	relief   relief
 	proofs   proofs
 	tokens   atomic.Pointer[token.Verifier] // nil: no token is taken
 	kept     atomic.Int64                   // memory of readers and slots, over all loops
@@ -62,28 +67,26 @@ func NewServer(o Options) (*Server, error) {
 		o.Logger = zap.NewNop()
 	}
 	o.Limits = o.Limits.withDefaults()
-	s := &Server{opts: o, log: o.Logger, backends: make(map[string]*backend.Backend), fatal: make(chan error, 1)}
+	s := &Server{opts: o, log: o.Logger, fatal: make(chan error, 1), shutdown: o.Shutdown}
 	s.policy.Store(o.Policy)
 	s.born, s.runID = time.Now(), newRunID()
 	s.refuseProbes.Store(o.RefuseProbes)
 	s.aclFile.Store(o.ACLFile)
 	s.fitDescriptors(&s.opts.Limits)
+	s.setLimits(s.opts.Limits)
 	s.gate.init(s.opts.Limits)
 	s.proofs.init(&s.opts)
 	s.tokens.Store(o.Auth.Tokens)
 	if err := s.measure(); err != nil {
 		return nil, err
 	}
-	for name, bo := range o.Backends {
-		bo.Name, bo.Logger = name, o.Logger
-		b, err := backend.New(bo)
-		if err != nil {
-			return nil, err
-		}
-		s.backends[name] = b
+	set, err := s.newBackends(o.Backends)
+	if err != nil {
+		return nil, err
 	}
+	s.backends.Store(set)
 	for _, lo := range o.Listeners {
-		if s.backends[lo.Backend] == nil {
+		if set.now[lo.Backend] == nil {
 			return nil, fmt.Errorf("listener %s: no backend %q", lo.Name, lo.Backend)
 		}
 	}
@@ -100,6 +103,7 @@ func NewServer(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.group = group
+	s.gate.lingering = s.lingering // nobody comes in before Start
 	s.measureHashes(o.Policy)
 	s.proofs.out.Add(1)
 	go s.watchTime()
@@ -118,6 +122,8 @@ func (s *Server) attach(l *loop.Loop) {
 	// A reload between building the worker and listing it must not be missed.
 	w.policy = s.policy.Load()
 	w.draining = s.draining.Load()
+	w.setLimits(s.limits)
+	w.leaveFormer()
 }
 
 // worker finds a loop's worker.
@@ -129,14 +135,22 @@ func (s *Server) worker(l *loop.Loop) *worker {
 
 // each runs f for every worker, on its loop, and does not wait.
 func (s *Server) each(f func(*worker)) {
+	for _, w := range s.everyWorker() {
+		w.post(func() { f(w) })
+	}
+}
+
+// everyWorker lists the workers there are now.
+func (s *Server) everyWorker() []*worker {
 	s.mu.Lock()
-	workers := append([]*worker(nil), s.workers...)
-	s.mu.Unlock()
-	for _, w := range workers {
+	defer s.mu.Unlock()
+	workers := make([]*worker, 0, len(s.workers))
+	for _, w := range s.workers {
 		if w != nil {
-			w.loop.Post(func() { f(w) })
+			workers = append(workers, w)
 		}
 	}
+	return workers
 }
 
 // Start binds every listener and begins to accept. On an error nothing stays bound.
@@ -147,19 +161,18 @@ func (s *Server) Start() error {
 		return errors.New("proxy: already started")
 	}
 	for i, o := range s.opts.Listeners {
-		l, err := bind(o, i)
+		at, err := bind(o)
 		if err != nil {
 			for _, bound := range s.listeners {
-				bound.close()
+				bound.at.close()
 			}
 			s.listeners = nil
 			return fmt.Errorf("listener %s: %w", o.Name, err)
 		}
-		s.listeners = append(s.listeners, l)
+		s.listeners = append(s.listeners, newListener(o, i, at))
 	}
 	for _, l := range s.listeners {
-		s.accepts.Add(1)
-		go s.accept(l)
+		s.serve(l)
 	}
 	s.started = true
 	return nil
@@ -172,7 +185,7 @@ func (s *Server) Addr(name string) net.Addr {
 	defer s.mu.Unlock()
 	for _, l := range s.listeners {
 		if l.opts.Name == name {
-			return l.ln.Addr()
+			return l.at.ln.Addr()
 		}
 	}
 	return nil
@@ -189,7 +202,7 @@ func (s *Server) Ready() error {
 	case !started:
 		return errors.New("starting")
 	}
-	for name, b := range s.backends {
+	for name, b := range s.backends.Load().now {
 		if !b.Up() {
 			return fmt.Errorf("backend %s is not connected", name)
 		}
@@ -207,11 +220,14 @@ func (s *Server) Fatal() <-chan error { return s.fatal }
 // first; Close cuts what is left.
 func (s *Server) Drain(ctx context.Context) error {
 	s.draining.Store(true)
-	if err := wait(ctx, s.opts.Shutdown.Delay); err != nil {
+	s.mu.Lock()
+	shutdown := s.shutdown
+	s.mu.Unlock()
+	if err := wait(ctx, shutdown.Delay); err != nil {
 		return err
 	}
 	s.stopAccepting()
-	if t := s.opts.Shutdown.Timeout; t > 0 {
+	if t := shutdown.Timeout; t > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, t)
 		defer cancel()
@@ -243,7 +259,7 @@ func (s *Server) stopAccepting() {
 	s.closed = true
 	s.mu.Unlock()
 	for _, l := range listeners {
-		l.close()
+		l.at.close()
 	}
 }
 
@@ -263,73 +279,11 @@ func (s *Server) Close() {
 		})
 		s.group.Close()
 		s.proofs.out.Wait() // only loops and watchTime begin what it counts, so nothing can begin any more
-		for _, b := range s.backends {
+		for _, b := range s.backends.Load().all {
 			b.Wait()
 		}
 	})
 }
-
-// listener is one bound way in.
-type listener struct {
-	opts  ListenerOptions
-	index int // of the configuration, for counters
-	ln    net.Listener
-	tls   atomic.Pointer[tlsutil.Server] // nil: plaintext
-
-	senders atomic.Pointer[senders] // of PROXY headers; nil: nobody
-
-	judged atomic.Pointer[certified] // by what open sessions were held last
-}
-
-func bind(o ListenerOptions, index int) (*listener, error) {
-	if o.Network == "unix" {
-		if err := removeStale(o.Address); err != nil {
-			return nil, err
-		}
-	}
-	ln, err := net.Listen(o.Network, o.Address)
-	if err != nil {
-		return nil, err
-	}
-	if o.Network == "unix" {
-		mode := o.Mode
-		if mode == 0 {
-			mode = 0o660
-		}
-		if err := os.Chmod(o.Address, mode); err != nil {
-			ln.Close()
-			return nil, err
-		}
-	}
-	l := &listener{opts: o, index: index, ln: ln}
-	l.tls.Store(o.TLS)
-	l.senders.Store(sendersOf(&o))
-	if o.TLS != nil {
-		l.judged.Store(certifiedBy(o.TLS, time.Now()))
-	}
-	return l, nil
-}
-
-// removeStale removes a socket that nobody listens on any more, and nothing else.
-func removeStale(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode()&os.ModeSocket == 0 {
-		return fmt.Errorf("%s exists and is not a socket", path)
-	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		c.Close()
-		return fmt.Errorf("%s is in use by another process", path)
-	}
-	return os.Remove(path)
-}
-
-func (l *listener) close() { l.ln.Close() }
 
 // withDefaults fills zero values that mean "the default".
 func (l Limits) withDefaults() Limits {
@@ -340,6 +294,8 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.AuthTimeout, d.AuthTimeout)
 	fill(&l.AuthFailureDelay, d.AuthFailureDelay)
 	fill(&l.WriteTimeout, d.WriteTimeout)
+	fill(&l.CommandTimeout, d.CommandTimeout)
+	fill(&l.InFlight, d.InFlight)
 	fill(&l.RequestBytes, d.RequestBytes)
 	fill(&l.RequestArgs, d.RequestArgs)
 	fill(&l.OutputBytes, d.OutputBytes)

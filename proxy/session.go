@@ -36,6 +36,8 @@ type session struct {
 	reader resp.Reader
 	call   command.Call
 	slots  slots
+	names  *command.Names // what this listener calls commands; nil: as everybody does
+	hidden error          // the call being served names what the listener doesn't have
 
 	user      *acl.User     // nil: not authenticated
 	who       acl.Principal // user, and how that was proved
@@ -58,6 +60,8 @@ type session struct {
 	idleTimer loop.Timer
 	trial     *trial // an attempt to log in that is not answered yet
 	lease     *lease // nil: what was proved does not end by itself
+
+	pace pace // the limits it is held to
 
 	apart     *apart           // nil: nothing but shared calls
 	kept      int64            // what account last counted
@@ -116,11 +120,13 @@ func (s *session) feed(p []byte) {
 		s.active = s.w.now()
 	}
 	s.at = s.w.now().UnixNano()
+	s.pace.turn = s.commands + turnCalls
 	s.gauge()
 	s.reader.Feed(p)
 	s.drive()
 	s.reader.Release()
 	s.account()
+	s.watchSender()
 	if s.reader.Partial() && len(p) > 0 {
 		// The sender may hold back the rest until what it sent is acknowledged.
 		s.port.QuickAck()
@@ -140,6 +146,9 @@ func (s *session) drive() {
 				s.protocolError(err)
 				return
 			}
+			if s.names != nil {
+				s.hidden = s.names.Translate(args)
+			}
 		}
 		if args == nil {
 			if s.eof {
@@ -155,21 +164,30 @@ func (s *session) drive() {
 // serve judges one call and answers or forwards it.
 func (s *session) serve(args [][]byte) {
 	s.commands++
-	fault := s.w.table.Parse(args, &s.call)
+	fault := s.hidden
+	if fault == nil {
+		fault = s.w.table.Parse(args, &s.call)
+	} else {
+		s.unheardOf(args)
+	}
 	call := &s.call
+	if fault == nil && (call.Class != command.Shared && s.turns(call) || s.pipe != nil && s.pipe.Gone()) && s.holdBack(args) {
+		return
+	}
+	if s.apart != nil {
+		s.step()
+	}
 	if s.user == nil && (fault != nil || call.Spec.Flags&command.FlagNoAuth == 0) {
 		s.refuse(acl.NotAuthenticated, args, acl.Decision{})
+		return
+	}
+	if s.exceeds() && (fault != nil || call.Spec.Flags&command.FlagNoAuth == 0) {
+		s.refuse(acl.RateLimited, args, acl.Decision{})
 		return
 	}
 	if fault != nil {
 		s.refuse(faultReason(fault), args, acl.Decision{})
 		return
-	}
-	if (call.Class != command.Shared && s.turns(call) || s.pipe != nil && s.pipe.Gone()) && s.holdBack(args) {
-		return
-	}
-	if s.apart != nil {
-		s.step()
 	}
 	s.decision = metrics.Allowed
 	if s.user != nil {
@@ -294,7 +312,7 @@ func (s *session) emit(p []byte) {
 	}
 	if s.slots.len() == 0 && !s.pushing {
 		s.send(p)
-		s.full = s.port.Unsent() >= outputHighWater
+		s.full = s.port.Unsent() >= s.highWater()
 		return
 	}
 	s.slots.literal(p)

@@ -56,6 +56,33 @@ type stage struct {
 	now      time.Time
 	sessions []*actor
 	nodes    []*node
+	timers   map[*loop.Timer]alarm
+	posted   []func()
+}
+
+func (st *stage) post(f func()) bool {
+	st.posted = append(st.posted, f)
+	return true
+}
+
+// alarm is an armed timer.
+type alarm struct {
+	at time.Time
+	f  func()
+}
+
+func (st *stage) armed(t *loop.Timer, d time.Duration, f func()) {
+	st.timers[t] = alarm{st.now.Add(d), f}
+}
+
+// fire runs the timers whose time has come.
+func (st *stage) fire() {
+	for t, a := range st.timers {
+		if !a.at.After(st.now) {
+			delete(st.timers, t)
+			a.f()
+		}
+	}
 }
 
 // node answers ECHO-like: every GET of a key is answered with that key, so that a
@@ -90,7 +117,7 @@ func newStage(t testing.TB, clients, nodes int) *stage {
 	if policy == nil {
 		t.Fatal(problems)
 	}
-	st := &stage{t: t, now: time.Unix(1000, 0)}
+	st := &stage{t: t, now: time.Unix(1000, 0), timers: make(map[*loop.Timer]alarm)}
 	set, err := metrics.New(metrics.Options{Listeners: []string{"l"}, Reasons: []string{"", "x"}, Classes: classNames})
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +128,7 @@ func newStage(t testing.TB, clients, nodes int) *stage {
 	}
 	t.Cleanup(group.Close)
 	st.w = &worker{
-		srv: &Server{group: group}, clock: func() time.Time { return st.now }, table: command.Newest(), policy: policy,
+		srv: &Server{group: group, opts: Options{Limits: Limits{}.withDefaults()}}, clock: func() time.Time { return st.now }, arm: st.armed, post: st.post, table: command.Newest(), policy: policy,
 		limits: Limits{}.withDefaults(), recorder: recorder, count: set.NewLoop(), scratch: make([]byte, 0, 1024),
 		readerLimits: resp.Limits{Args: 1024, Bulk: 1 << 20, Inline: 1 << 16, Request: 1 << 20},
 	}
@@ -154,6 +181,11 @@ func (st *stage) ask(r *rand.Rand, who int) {
 // flush is the edge of a turn: nodes get what was sent to them and make replies.
 func (st *stage) flush() {
 	st.now = st.now.Add(time.Millisecond)
+	posted := st.posted
+	st.posted = nil
+	for _, f := range posted {
+		f()
+	}
 	for _, n := range st.nodes {
 		n.reader.Feed(n.link.out)
 		n.link.attempted, n.link.out = n.link.appended, nil
@@ -340,5 +372,8 @@ func TestLocalRepliesDoNotPileUpForAClientThatDoesNotRead(t *testing.T) {
 	}
 	if n := len(a.desk.sent); n < 20*len(big) {
 		t.Fatalf("only %d bytes came in the end", n)
+	}
+	if a.desk.paused {
+		t.Fatal("it is not read any more though it has read everything")
 	}
 }

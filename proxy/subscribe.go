@@ -101,7 +101,7 @@ func (s *session) subscribe(args [][]byte) {
 	}
 	s.slots.mute = loud
 	a.tainted = true
-	a.turn = turn{kind: turnSubscribe, spec: s.call.Spec, args: kept(args[1:])}
+	a.turn = turn{kind: turnSubscribe, spec: s.call.Spec, args: copiedArgs(args[1:])}
 }
 
 // subscribed acts on the last confirmation.

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"strings"
+
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/command"
 	"github.com/sallyport/sallyport/proxy/backend"
@@ -63,6 +65,14 @@ func (s *session) taint() {
 	}
 }
 
+// abort is what EXEC answers that was refused itself: the transaction is over.
+func (s *session) abort(text string) string {
+	if s.inMulti() && s.slots.len() == 0 {
+		s.endTransaction()
+	}
+	return errExecRefused + strings.TrimPrefix(text, "ERR ")
+}
+
 // queue keeps a call for EXEC. It reports false for those that act at once.
 func (s *session) queue(args [][]byte) bool {
 	call, t := &s.call, s.apart.txn
@@ -92,7 +102,7 @@ func (s *session) queue(args [][]byte) bool {
 		return true
 	}
 	t.bytes += size
-	t.calls = append(t.calls, kept(args))
+	t.calls = append(t.calls, copiedArgs(args))
 	s.w.count.Command(uint8(call.Class), s.decision, 1)
 	s.emit(replyQueued)
 	return true
@@ -122,8 +132,8 @@ func (s *session) queueSelect(args [][]byte) bool {
 // maxDatabase is the largest number a SELECT may name: SELECT reads 32 bits.
 const maxDatabase = 1<<31 - 1
 
-// kept copies a call's arguments into one piece of memory.
-func kept(args [][]byte) [][]byte {
+// copiedArgs copies a call's arguments into one piece of memory.
+func copiedArgs(args [][]byte) [][]byte {
 	n := 0
 	for _, a := range args {
 		n += len(a)

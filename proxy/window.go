@@ -1,20 +1,27 @@
 package proxy
 
+import "github.com/sallyport/sallyport/metrics"
+
 // How far a session may run ahead of its replies. Beyond it the session is not
 // fed and its socket not read, until replies have gone out.
 const (
-	maxInFlight      = 1024
+	maxInFlight      = 1024 // calls, unless limits.in_flight says otherwise
 	maxInFlightBytes = 1 << 20
 	outputHighWater  = 256 << 10
 	mostWhileBlocked = 64 << 10 // of requests, while a call blocks
+	strangersOutput  = 16 << 10 // before login
 )
+
+// turnCalls is how many calls of one session are served in a turn: the others on
+// its loop have theirs in between, however many it has sent at once.
+const turnCalls = 1024
 
 // fed reports whether the next call may be taken now.
 func (s *session) fed() bool {
 	if s.finishing || s.ended || s.waiting {
 		return false
 	}
-	if s.apart != nil && s.apart.turn.kind != noTurn {
+	if s.inTurn() {
 		return false
 	}
 	if s.held != nil {
@@ -24,28 +31,50 @@ func (s *session) fed() bool {
 }
 
 // roomy reports whether the session is within its window.
-func (s *session) roomy() bool { return s.inWindow() && !s.full && !s.stuck }
+func (s *session) roomy() bool {
+	return s.inWindow() && !s.full && !s.stuck && !s.pace.broke && !s.pace.strained && s.commands < s.pace.turn
+}
 
 func (s *session) inWindow() bool {
-	return s.slots.len() < maxInFlight && s.slots.owed < maxInFlightBytes
+	return s.slots.len() < s.w.limits.InFlight && s.slots.owed < maxInFlightBytes
 }
 
 // gauge looks at both ends. Calls that the node does not take would pile up in
 // front of it, where closing a client frees nothing: they stay with their senders.
 func (s *session) gauge() {
-	s.full = s.port.Unsent() >= outputHighWater
+	s.meter()
+	s.full = s.port.Unsent() >= s.highWater()
 	if s.apart != nil {
 		s.breathe()
 	}
 	if s.stuck = s.pipe != nil && s.pipe.Congested(); s.stuck {
 		s.w.congested = true
 	}
+	if s.pace.strained = s.overShare(); s.pace.strained {
+		s.w.strain()
+	}
+}
+
+// highWater is how much output may wait before the session is held up.
+func (s *session) highWater() int {
+	if s.user == nil {
+		return strangersOutput
+	}
+	return outputHighWater
 }
 
 // backpressure stops reading a client that has to wait, and sees to it that it
 // is looked at again.
 func (s *session) backpressure() {
-	if s.finishing || s.ended || s.fed() {
+	if s.finishing || s.ended {
+		return
+	}
+	if s.fed() {
+		if s.paused && s.slots.len() <= s.w.limits.InFlight/2 {
+			// It was asked again, not resumed, and has caught up.
+			s.paused = false
+			s.port.Resume()
+		}
 		return
 	}
 	if s.blocked() && s.reader.Buffered() < mostWhileBlocked {
@@ -54,15 +83,35 @@ func (s *session) backpressure() {
 	if !s.paused {
 		s.paused = true
 		s.port.Pause()
+		s.w.count.Pause(s.obstacle())
 	}
 	s.retry()
+}
+
+// obstacle is what holds back a session that is not fed, for the metric.
+func (s *session) obstacle() metrics.Obstacle {
+	switch {
+	case s.waiting || s.held != nil:
+		return metrics.PausedOrder
+	case s.pace.broke:
+		return metrics.PausedRate
+	case s.pace.strained:
+		return metrics.PausedMemory
+	case s.stuck:
+		return metrics.PausedBackend
+	case s.full:
+		return metrics.PausedOutput
+	case !s.inWindow():
+		return metrics.PausedInFlight
+	}
+	return metrics.PausedTurn
 }
 
 // retry has a session that only its own unsent output holds back looked at
 // after this turn's flush, which may well take all of it. Where the kernel has
 // already taken less than it was given, Drained will come instead.
 func (s *session) retry() {
-	if !s.waiting && s.held == nil && (s.apart == nil || s.apart.turn.kind == noTurn) && s.inWindow() && !s.stuck && !s.port.Blocked() {
+	if !s.waiting && s.held == nil && !s.inTurn() && s.inWindow() && !s.stuck && !s.pace.broke && !s.pace.strained && !s.port.Blocked() {
 		s.port.Again()
 	}
 }
@@ -80,7 +129,7 @@ func (s *session) resume() {
 		return
 	}
 	if s.paused {
-		if s.slots.len() > maxInFlight/2 {
+		if s.slots.len() > s.w.limits.InFlight/2 {
 			return
 		}
 		s.paused = false

@@ -19,6 +19,8 @@ type worker struct {
 	srv      *Server
 	loop     *loop.Loop
 	clock    func() time.Time // the turn's
+	arm      func(t *loop.Timer, d time.Duration, f func())
+	post     func(f func()) bool // has f run in a later turn; from any goroutine
 	table    *command.Table
 	policy   *acl.Policy
 	limits   Limits
@@ -31,13 +33,21 @@ type worker struct {
 	whole    latency // of calls, until they are handed to count
 	behind   latency // of the backends
 	scratch  []byte  // for building one local reply
+	shares   map[*quota]*share
+	senders  loop.Timer // when the first of those may be out of time who have begun a command
+
+	watchingSenders bool // that timer runs
+
+	straits  loop.Timer // when those are looked at again who are not read for want of memory
+	strained bool       // that timer runs
 
 	loginLimits  resp.Limits // before login
 	readerLimits resp.Limits // after it
 	draining     bool
-	congested    bool      // some session waits until a backend has caught up
-	relieved     time.Time // the turn that last closed holders of memory
-	ruled        *acl.Rule // decided the calls counted in rulings
+	retiring     map[string]func() // backends to leave once no session needs them, and whom to tell
+	congested    bool              // some session waits until a backend has caught up
+	relieved     time.Time         // the turn that last closed holders of memory
+	ruled        *acl.Rule         // decided the calls counted in rulings
 	rulings      uint64
 	lenient      bool      // sessions are being held against a change made at run time
 	soonest      time.Time // when something may end that a session stands on; zero: nothing will
@@ -46,28 +56,30 @@ type worker struct {
 // now is the turn's clock.
 func (w *worker) now() time.Time { return w.clock() }
 
-func (w *worker) arm(t *loop.Timer, d time.Duration, f func()) { w.loop.Arm(t, d, f) }
-
 // newWorker runs on the loop before its first turn.
 func newWorker(srv *Server, l *loop.Loop) *worker {
 	w := &worker{
-		srv: srv, loop: l, clock: l.Now, table: srv.opts.Table, policy: srv.policy.Load(), limits: srv.opts.Limits,
+		srv: srv, loop: l, clock: l.Now, arm: l.Arm, post: l.Post, table: srv.opts.Table, policy: srv.policy.Load(), limits: srv.opts.Limits,
 		recorder: srv.opts.Recorder, pools: make(map[string]*backend.Pool), scratch: make([]byte, 0, 4096),
+		retiring: make(map[string]func()),
 	}
 	w.count = srv.metrics.NewLoop()
 	w.pipeline, w.own = w.pooled, w.ownConnection
-	w.limitLogins()
-	w.readerLimits = resp.Limits{
-		Args: w.limits.RequestArgs, Bulk: int(w.limits.RequestBytes), Inline: 64 << 10,
-		Request: int(w.limits.RequestBytes) + requestOverhead,
-	}
-	for name, b := range srv.backends {
-		pool := b.Pool(l)
-		pool.Stats.Latency = w.backendLatency
-		pool.Eased = w.eased
-		w.pools[name] = pool
+	w.setLimits(w.limits)
+	for name := range srv.backends.Load().now {
+		w.pool(name)
 	}
 	return w
+}
+
+// setLimits puts limits in force for what is read from now on.
+func (w *worker) setLimits(l Limits) {
+	w.limits = l
+	w.limitLogins()
+	w.readerLimits = resp.Limits{
+		Args: l.RequestArgs, Bulk: int(l.RequestBytes), Inline: 64 << 10,
+		Request: int(l.RequestBytes) + requestOverhead,
+	}
 }
 
 // requestOverhead is what headers may add to a request whose values fill its limit.
@@ -77,6 +89,7 @@ const requestOverhead = 1 << 20
 func (w *worker) join(s *session, c *loop.Conn) {
 	s.port = c
 	s.reader.Reset(w.loginLimits, w.loop.Buffers())
+	s.names = s.facts.in.names.Load()
 	s.proto = 2
 	s.active = w.now()
 	s.began = w.now()
@@ -84,8 +97,8 @@ func (w *worker) join(s *session, c *loop.Conn) {
 		s.next.prev = s
 	}
 	w.sessions = s
-	w.count.Listeners[s.facts.listenerIndex].Connections++
-	w.count.Listeners[s.facts.listenerIndex].Connection(metrics.ConnectionAccepted)
+	w.count.Listener(s.facts.listenerIndex).Connections++
+	w.count.Listener(s.facts.listenerIndex).Connection(metrics.ConnectionAccepted)
 	w.newConnEvent(s)
 	w.look(s.facts.certEnds)
 	if s.begin(); s.user == nil {
@@ -97,6 +110,8 @@ func (w *worker) join(s *session, c *loop.Conn) {
 	switch {
 	case w.draining:
 		s.expire(audit.CloseDrain)
+	case s.facts.in.gone() != 0:
+		s.expire(s.facts.in.gone())
 	case s.facts.policy != w.policy && !w.renew(s):
 		// The policy changed between the look at its address and here.
 		s.expire(audit.ClosePolicyChanged)
@@ -142,6 +157,7 @@ func (w *worker) leave(s *session, cause error) {
 	s.ended = true
 	s.stopTimers()
 	s.closeOwn()
+	s.withdraw()
 	if s.prev != nil {
 		s.prev.next = s.next
 	} else {
@@ -158,8 +174,11 @@ func (w *worker) leave(s *session, cause error) {
 		s.reason = closeCause(cause)
 	}
 	w.closeEvent(s)
-	w.count.Listeners[s.facts.listenerIndex].Connections--
+	w.count.Listener(s.facts.listenerIndex).Connections--
 	s.facts.slot.release()
+	if len(w.retiring) > 0 {
+		w.leaveBackends()
+	}
 }
 
 // renew holds a session against the policy now in force, and gives it the rights
@@ -206,19 +225,19 @@ func (w *worker) eased() {
 
 // pooled gives the shared pipeline of a backend for a database and protocol.
 func (w *worker) pooled(name string, k backend.Key) *backend.Pipeline {
-	return w.pools[name].Pipeline(k)
+	return w.pool(name).Pipeline(k)
 }
 
 // ownConnection gives a connection that one session has to itself.
 func (w *worker) ownConnection(name string, k backend.Key, account string, owner backend.Owner) (*backend.Own, backend.Failure) {
-	return w.pools[name].Own(k, account, owner)
+	return w.pool(name).Own(k, account, owner)
 }
 
-func (w *worker) probe(name string, k backend.Key, done func(error)) { w.pools[name].Probe(k, done) }
+func (w *worker) probe(name string, k backend.Key, done func(error)) { w.pool(name).Probe(k, done) }
 
 // version is what HELLO says the server is: the backend's last word on it.
 func (w *worker) version(name string) string {
-	if info := w.srv.backends[name].Info(); info != nil && info.Version != "" {
+	if info := w.srv.backend(name).Info(); info != nil && info.Version != "" {
 		return info.Version
 	}
 	return serverVersion
@@ -229,6 +248,6 @@ const serverVersion = "7.0.0"
 
 // resp3 reports whether a backend speaks HELLO 3, as far as is known.
 func (w *worker) resp3(name string) bool {
-	info := w.srv.backends[name].Info()
+	info := w.srv.backend(name).Info()
 	return info == nil || info.RESP3
 }

@@ -206,6 +206,24 @@ func (l *loader) keyMode(setting, file string, mode fs.FileMode) bool {
 	return true
 }
 
+// JudgeSecret gives what is wrong with the mode of a file that holds a secret,
+// empty if nothing is, and whether that is a fault: it is only a finding where
+// a folder on the way keeps others out, or in a Kubernetes volume.
+func JudgeSecret(file string, mode fs.FileMode) (what string, refused bool) {
+	perm := mode.Perm()
+	switch {
+	case runtime.GOOS == "windows" || perm&0o026 == 0:
+		return "", false
+	case perm&0o002 != 0:
+		what = "everybody may write it"
+	case perm&0o020 != 0:
+		what = "its group may write it"
+	default:
+		what = "everybody may read it"
+	}
+	return fmt.Sprintf("holds a secret and %s (mode %04o)", what, perm), !sheltered(file)
+}
+
 // judgeKeyMode gives what is wrong with a private key's mode, if anything, and
 // whether it is refused for it. isSheltered is asked only when it matters.
 func judgeKeyMode(mode fs.FileMode, isSheltered func() bool) (what string, refused bool) {

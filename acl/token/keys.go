@@ -32,6 +32,7 @@ type publicKey struct {
 	id        string // empty: it answers to every id
 	algorithm string // empty: whatever its kind allows
 	key       crypto.PublicKey
+	print     [sha256.Size]byte // see printOf
 }
 
 // candidates gives the keys a token with this header can be signed with. found
@@ -118,7 +119,7 @@ func parseJWKS(text []byte) (keys []publicKey, skipped []string, err error) {
 			skip(i, why)
 			continue
 		}
-		keys = append(keys, publicKey{k.ID, k.Algorithm, key})
+		keys = append(keys, publicKey{k.ID, k.Algorithm, key, printOf(key)})
 	}
 	return keys, skipped, nil
 }
@@ -170,7 +171,7 @@ func parsePEM(text []byte) (keys []publicKey, skipped []string, err error) {
 			skipped = append(skipped, fmt.Sprintf("PEM block %d is %s", i+1, fault))
 			continue
 		}
-		keys = append(keys, publicKey{key: key})
+		keys = append(keys, publicKey{key: key, print: printOf(key)})
 	}
 }
 

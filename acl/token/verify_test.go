@@ -32,6 +32,7 @@ func TestVerifyTakesEachAlgorithm(t *testing.T) {
 				Issuer: "entra", Subject: "pairwise", User: "3f2c", Roles: []string{"operator", "reader"}, ID: "id-1",
 				Expires: noon.Add(time.Hour),
 			}
+			got.Proof = nil // again_test.go is about it
 			if d := cmp.Diff(want, got); d != "" {
 				t.Error(d)
 			}
@@ -265,6 +266,7 @@ func TestVerifyTakesWhatIsHarmless(t *testing.T) {
 			if c.want != nil {
 				c.want(want)
 			}
+			got.Proof = nil // again_test.go is about it
 			if d := cmp.Diff(want, got); d != "" {
 				t.Error(d)
 			}

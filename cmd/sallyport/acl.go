@@ -17,33 +17,9 @@ import (
 )
 
 func newACL(std streams) *cobra.Command {
-	return group("acl", "Passwords and categories for policies",
-		"Make what policy.yaml needs: password hashes, strong passwords, and what a category holds.",
-		newHash(std), newGenPass(std), newCat(std))
-}
-
-func newHash(std streams) *cobra.Command {
-	return &cobra.Command{
-		Use:   "hash",
-		Short: "Turn a password from standard input into the #sha256 of a rule",
-		Long: `Hash reads a password from standard input and prints the word that stands for it
-in a user's rules: # and its SHA-256. On a terminal it asks, twice, without
-showing what is typed. The password is one line; its line end is not part of it.
-
-Use long random passwords (sallyport acl genpass): a short one can be found from
-its hash.`,
-		Example: `  sallyport acl hash
-  sallyport acl genpass | tee secrets/app | sallyport acl hash`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			password, err := readPassword(std)
-			if err != nil {
-				return &exit{exitUsage, err}
-			}
-			fmt.Fprintf(std.out, "#%s\n", acl.HashPassword(password))
-			return nil
-		},
-	}
+	return group("acl", "Passwords, categories, and the backend's own user",
+		"Make what policy.yaml needs (password hashes, strong passwords, what a category holds) and the\nline that makes the proxy's own user at the backend.",
+		newHash(std), newGenPass(std), newCat(std), newBackendUser(std))
 }
 
 // readPassword reads one line from standard input, unseen where it is a terminal.

@@ -112,7 +112,7 @@ func newGateway(t *testing.T) *gateway {
 	ln.Close()
 	g.write(t, "sallyport.yaml", fmt.Sprintf(clientsConfig, g.address, redis.Addr()))
 	g.write(t, "policy.yaml", fmt.Sprintf(clientsPolicy, hash))
-	p, err := redistest.StartProcess(binary, []string{"serve", "--config", filepath.Join(g.dir, "sallyport.yaml")}, filepath.Join(g.dir, "log"))
+	p, err := redistest.StartProcess(binary, []string{"serve", "--allow-root", "--config", filepath.Join(g.dir, "sallyport.yaml")}, filepath.Join(g.dir, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,10 @@ for the user, by which proofs, and which of the user's roles hold there; the
 command is judged with those, at the first listener that lets the user in or at
 the one --listener names. "unix" stands for a client of a unix socket.
 
+With --listener alone the command is read as that listener names commands: where
+it renames or disables some, old names are unknown commands there. Rules and
+decisions are always about the real ones.
+
 Flags come before the user: what follows belongs to the command. Quote * and >
 for the shell.
 
@@ -62,7 +66,7 @@ Exit codes: 0 allowed or answered locally, 1 refused, 2 bad usage or configurati
 	}
 	configFlag(cmd, &path)
 	cmd.Flags().StringVar(&from, "from", "", "judge the client's `address` as well")
-	cmd.Flags().StringVar(&listener, "listener", "", "with --from: the one `listener` the client comes to")
+	cmd.Flags().StringVar(&listener, "listener", "", "the one `listener` the client comes to")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.Flags().SetInterspersed(false)
 	return cmd
@@ -91,6 +95,14 @@ type explanation struct {
 	Selectors []selectorSaid `json:"selectors,omitempty"`
 	Expiry    *expirySaid    `json:"expiry,omitempty"`
 	From      []fromSaid     `json:"from,omitempty"`
+	Named     *namedSaid     `json:"named,omitempty"`
+}
+
+// namedSaid is a command that a listener renames or disables.
+type namedSaid struct {
+	Listener string `json:"listener"`
+	Name     string `json:"name,omitempty"` // there; empty: it has none
+	Command  string `json:"command"`
 }
 
 // expirySaid is what expiry: has to do with the call.
@@ -145,9 +157,10 @@ func explain(cfg *config.Config, w whence, user string, words []string) (*explan
 	v := &explanation{User: user, Command: strings.ToLower(words[0])}
 	u := cfg.Policy.User(user)
 	there := false // a user who may log in is in u
-	if w.listener != "" && (w.from == "" || !slices.Contains(cfg.Listeners(), w.listener)) {
-		return nil, usage("--listener %q: there has to be one of that name, and --from; known: %s", w.listener, strings.Join(cfg.Listeners(), ", "))
+	if w.listener != "" && !slices.Contains(cfg.Listeners(), w.listener) {
+		return nil, usage("--listener %q: there has to be one of that name; known: %s", w.listener, strings.Join(cfg.Listeners(), ", "))
 	}
+	at := w.listener // whose names for commands count
 	if w.from != "" {
 		var addr netip.Addr // invalid for a unix socket
 		var err error
@@ -164,6 +177,11 @@ func explain(cfg *config.Config, w whence, user string, words []string) (*explan
 				return v, nil
 			}
 			there = true
+			for _, f := range v.From {
+				if f.Judged {
+					at = f.Listener
+				}
+			}
 		}
 	}
 	switch {
@@ -180,12 +198,43 @@ func explain(cfg *config.Config, w whence, user string, words []string) (*explan
 		args[i] = []byte(w)
 	}
 	var call command.Call
-	if err := cfg.Table.Parse(args, &call); err != nil {
+	names := cfg.Names(at)
+	var err error
+	if names != nil {
+		err = names.Translate(args)
+	}
+	if err == nil {
+		err = cfg.Table.Parse(args, &call)
+	}
+	v.called(at, names, words, call.Spec)
+	if err != nil {
 		v.fault(err, &call)
 		return v, nil
 	}
 	v.judge(cfg, u, &call)
 	return v, nil
+}
+
+// called says what a listener that names commands otherwise makes of these words.
+func (v *explanation) called(listener string, names *command.Names, words []string, spec *command.Spec) {
+	if names == nil {
+		return
+	}
+	if spec != nil {
+		if name, ok := names.Name(spec); ok && name != spec.Name {
+			v.Named = &namedSaid{listener, name, spec.Name}
+			return
+		}
+	}
+	for _, n := range []int{2, 1} { // config set, then config
+		if len(words) >= n {
+			real := strings.ToLower(strings.Join(words[:n], "|"))
+			if here, changed := names.Changed()[real]; changed {
+				v.Named = &namedSaid{listener, here, real}
+				return
+			}
+		}
+	}
 }
 
 // admit judges the address by every listener's allow list, and the user there;

@@ -20,10 +20,15 @@ func (v *explanation) print(w io.Writer) error {
 	case v.Local:
 		headline = "allowed, answered by the proxy itself"
 	}
-	fmt.Fprintf(&b, "%s: user %s, command %s\n", headline, printable(v.User), printable(strings.ReplaceAll(v.Command, "|", " ")))
+	fmt.Fprintf(&b, "%s: user %s, command %s\n", headline, printable(v.User), spaced(v.Command))
 	for _, f := range v.From {
 		fmt.Fprintf(&b, "  listener %s: %s %s%s\n", f.Listener, f.Address, f.Decision, by(f.Rule))
 		f.print(&b)
+	}
+	if n := v.Named; n != nil && n.Name == "" {
+		fmt.Fprintf(&b, "  listener %s: %s is disabled there\n", n.Listener, spaced(n.Command))
+	} else if n != nil {
+		fmt.Fprintf(&b, "  listener %s: %s is called %s there\n", n.Listener, spaced(n.Command), spaced(n.Name))
 	}
 	if v.Reason != "" {
 		fmt.Fprintf(&b, "  reason: %s", v.Reason)
@@ -82,6 +87,9 @@ func (f *fromSaid) print(b *bytes.Buffer) {
 		fmt.Fprintf(b, "    role %s: %s\n", printable(r.Role), holds)
 	}
 }
+
+// spaced is a command's name as it is typed.
+func spaced(name string) string { return printable(strings.ReplaceAll(name, "|", " ")) }
 
 func by(r *ruleAt) string {
 	if r == nil {

@@ -67,5 +67,8 @@ func (d *daemon) keysRead(r token.Report) {
 			zap.String("issuer", r.Issuer), zap.Error(r.Err))
 		return
 	}
+	if d.server != nil { // else nobody has logged in yet
+		d.server.RejudgeTokens()
+	}
 	d.log.Info("keys of an issuer of tokens", zap.String("issuer", r.Issuer), zap.Int("keys", r.Keys.Usable), zap.Strings("skipped", r.Keys.Skipped))
 }

@@ -15,11 +15,25 @@ import (
 func (d *daemon) reload(by audit.Method) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
+	d.over.reloading()
+	defer d.over.ready("serving")
 	began, before := time.Now(), d.watch.before()
 	defer d.watch.done()
 	cfg, problems, named := config.LoadNaming(d.path, config.Keep{Hits: d.hits, Table: d.cfg.Table})
 	d.watch.tried(before, began, named)
-	err := d.replace(cfg, problems)
+	var written []string
+	if cfg != nil {
+		written = cfg.Written()
+	}
+	// A rotated certificate is no word about users: what ACL SETUSER made of them
+	// stays. Whoever asks for a reload by hand asks for the files.
+	keepUsers := by == audit.MethodWatch && d.watch.only(before, d.cfg.Credentials())
+	err := d.enclosure.admits(named, written)
+	if err != nil {
+		problems = nil // that they can't be read is no fault of theirs
+	} else {
+		err = d.replace(cfg, problems, keepUsers)
+	}
 	event := audit.Event{Time: time.Now(), Kind: audit.Reload, Method: by, Status: audit.OK, Duration: time.Since(began)}
 	if err != nil {
 		event.Status, event.Rule = audit.Failed, err.Error()
@@ -36,6 +50,7 @@ func (d *daemon) reload(by audit.Method) error {
 		d.log.Error("reload failed, nothing has changed", zap.Error(err))
 		return err
 	}
+	d.watch.taken()
 	for _, p := range problems.Warnings() {
 		d.log.Warn("configuration", at(p), zap.String("finding", p.What), zap.String("hint", p.Hint))
 	}
@@ -43,8 +58,8 @@ func (d *daemon) reload(by audit.Method) error {
 	return nil
 }
 
-// replace puts cfg in force.
-func (d *daemon) replace(cfg *config.Config, problems config.Problems) error {
+// replace puts cfg in force, but for its users if they are to be kept.
+func (d *daemon) replace(cfg *config.Config, problems config.Problems, keepUsers bool) error {
 	if cfg == nil {
 		return problems
 	}
@@ -58,10 +73,15 @@ func (d *daemon) replace(cfg *config.Config, problems config.Problems) error {
 	if err != nil {
 		return err
 	}
-	if err := d.server.Reload(cfg.Options(d.running(tokens))); err != nil {
+	options := cfg.Options(d.running(tokens))
+	if keepUsers {
+		options.Policy = nil
+	}
+	if err := d.server.Reload(options); err != nil {
 		return err
 	}
 	d.tokens.keep(tokens)
 	d.cfg = cfg
+	d.ending.Store(int64(cfg.Ending()))
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 
 // TestMain lets the test binary be the command when a script runs it.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sallyport": main})
+	testscript.Main(m, map[string]func(){"sallyport": main, "enclosed": enclosedMain})
 }
 
 // TestScripts runs testdata/script: each is a promise about the command line.

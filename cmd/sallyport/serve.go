@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 func newServe(std streams) *cobra.Command {
 	var path string
 	var checkOnly bool
+	var how process
 	var logs logOptions
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
@@ -34,9 +36,19 @@ security events go to the sinks that the configuration names.
 Signals: TERM and INT drain (no longer ready, no new clients, replies that are
 owed are delivered) and end; a second one ends at once. HUP reloads
 configuration, policy and certificates, all or nothing: a file with a fault
-changes nothing, and the log says what is wrong and where; addresses, limits and
-sinks belong to the start, and a reload that would change them is refused. USR1
+changes nothing, and the log says what is wrong and where. Listeners and backends
+come and go with a reload; event sinks, workers, the nodes of a backend and a few
+limits belong to the start, and a reload that would change one names it. USR1
 opens the event files anew, for log rotation.
+
+A supervisor is told of start, reload, end and well-being as systemd wants it
+(Type=notify, WatchdogSec), and may pass sockets that are already bound (a socket
+unit): each belongs to the listener with its address.
+
+It refuses to run as root without --allow-root. Once started it is kept to the
+folders that the configuration names where the kernel has Landlock: a reload that
+names a file elsewhere says that it needs a restart. Where GOMEMLIMIT is not set,
+it is nine tenths of the memory limit of the process's control group.
 
 A change of any file that was read (configuration, policy, certificates, keys,
 authorities, revocation lists, secrets) reloads as HUP does, within seconds.
@@ -49,17 +61,21 @@ Secrets come from files or the environment, never from the command line.`,
 			if checkOnly {
 				return check(std, path, false, false)
 			}
-			return serve(cmd.Context(), std, path, logs)
+			if err := how.user(os.Geteuid()); err != nil {
+				return err
+			}
+			return serve(cmd.Context(), std, path, how, logs)
 		},
 	}
 	configFlag(cmd, &path)
 	cmd.Flags().BoolVar(&checkOnly, "check-config", false, "only check the configuration, as sallyport check does")
+	how.flags(cmd)
 	logs.flags(cmd)
 	return cmd
 }
 
 // serve runs the proxy until a signal, ctx or a failure ends it.
-func serve(ctx context.Context, std streams, path string, logs logOptions) error {
+func serve(ctx context.Context, std streams, path string, how process, logs logOptions) error {
 	log, err := logs.newLogger(std.err)
 	if err != nil {
 		return err
@@ -78,11 +94,17 @@ func serve(ctx context.Context, std streams, path string, logs logOptions) error
 	for _, p := range problems.Warnings() {
 		log.Warn("configuration", at(p), zap.String("finding", p.What), zap.String("hint", p.Hint))
 	}
+	boundMemory(log)
 	d, err := start(cfg, path, log, w)
 	if err != nil {
 		return &exit{exitFailure, err}
 	}
 	defer d.close()
+	if how.noLandlock {
+		log.Warn("not kept to folders: --no-landlock")
+	} else if err := d.enclose(); err != nil {
+		return &exit{exitFailure, err}
+	}
 	if err := d.run(ctx, signals); err != nil {
 		return &exit{exitFailure, err}
 	}
@@ -101,6 +123,9 @@ type daemon struct {
 	tokens    issuers
 	hits      *acl.Hits // of rules, over all reloads
 	watch     *watch
+	enclosure *enclosure
+	over      supervisor
+	ending    atomic.Int64 // how long the end may take, a time.Duration
 
 	drain    chan struct{} // asked for over HTTP
 	admin    func()        // ends the admin endpoints
@@ -117,18 +142,23 @@ func start(cfg *config.Config, path string, log *zap.Logger, w *watch) (*daemon,
 	d := &daemon{
 		path: path, log: log, recorder: recorder, cfg: cfg, watch: w, hits: w.hits,
 		drain: make(chan struct{}, 1), admin: func() {}, adminErr: make(chan error, 1),
+		enclosure: &enclosure{}, over: supervisor{log},
 	}
-	tokens, err := d.prepare(cfg, nil)
+	d.ending.Store(int64(cfg.Ending()))
+	passed, err := passedSockets()
 	if err == nil {
-		d.server, err = proxy.NewServer(cfg.Options(d.running(tokens)))
+		defer passed.close()
+		err = d.build(cfg, passed)
 	}
 	if err != nil {
 		d.closeRecorder()
 		return nil, err
 	}
-	d.tokens.keep(tokens)
 	if err = d.server.Start(); err == nil {
-		err = d.startAdmin()
+		err = d.startAdmin(passed)
+	}
+	if err == nil {
+		err = passed.unclaimed()
 	}
 	if err != nil {
 		d.close()
@@ -142,19 +172,54 @@ func start(cfg *config.Config, path string, log *zap.Logger, w *watch) (*daemon,
 	return d, nil
 }
 
+// enclose keeps the process to the folders of its files. A reload that came
+// over HTTP meanwhile waits, or is what it is closed for.
+func (d *daemon) enclose() error {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	d.enclosure = enclosureFor(d.cfg, d.watch.list())
+	return d.enclosure.close(d.log)
+}
+
+// build makes the proxy, which does not listen yet.
+func (d *daemon) build(cfg *config.Config, passed *sockets) error {
+	tokens, err := d.prepare(cfg, nil)
+	if err != nil {
+		return err
+	}
+	options := cfg.Options(d.running(tokens))
+	for i := range options.Listeners {
+		l := &options.Listeners[i]
+		l.Bound = passed.take(l.Network, l.Address)
+	}
+	if d.server, err = proxy.NewServer(options); err != nil {
+		for _, l := range options.Listeners {
+			if l.Bound != nil {
+				l.Bound.Close()
+			}
+		}
+		return err
+	}
+	d.tokens.keep(tokens)
+	return nil
+}
+
 func (d *daemon) running(tokens *token.Verifier) config.Running {
 	return config.Running{Recorder: d.recorder, Logger: d.log, Version: version, Tokens: tokens, Quietly: d.watch.quietly}
 }
 
 // startAdmin serves the admin endpoints, if there are any to be served.
-func (d *daemon) startAdmin() error {
+func (d *daemon) startAdmin(passed *sockets) error {
 	a := d.cfg.Admin
 	if a == nil {
 		return nil
 	}
-	ln, err := listenAdmin(a.Network, a.Address)
-	if err != nil {
-		return fmt.Errorf("admin endpoints: %w", err)
+	ln := passed.take(a.Network, a.Address)
+	if ln == nil {
+		var err error
+		if ln, err = listenAdmin(a.Network, a.Address); err != nil {
+			return fmt.Errorf("admin endpoints: %w", err)
+		}
 	}
 	server := admin.New(admin.Options{
 		Ready:   d.server.Ready,
@@ -197,6 +262,13 @@ func (d *daemon) run(ctx context.Context, signals <-chan os.Signal) error {
 		d.watch.run(watching)
 	}()
 	defer func() { cancel(); <-ended }()
+	barked := make(chan struct{})
+	go func() {
+		defer close(barked)
+		d.over.watchdog(watching, d.server.Alive)
+	}()
+	defer func() { cancel(); <-barked }()
+	d.over.ready("serving")
 	for {
 		select {
 		case s := <-signals:
@@ -236,6 +308,7 @@ var errTwice = errors.New("a second signal cut the drain short")
 // before the first signal comes, which must not cut it then.
 func (d *daemon) end(signals <-chan os.Signal, why string, heard int) error {
 	d.log.Info("draining", zap.String("by", why))
+	d.over.stopping(time.Duration(d.ending.Load()))
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	drained := make(chan error, 1)

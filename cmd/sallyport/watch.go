@@ -42,6 +42,7 @@ type watch struct {
 	mu    sync.Mutex
 	files []string              // absolute
 	known map[string]contentSum // as of the last reload that was tried
+	force map[string]contentSum // as of the last one that succeeded
 	under bool                  // a reload is: what it read may be older than what is written now
 }
 
@@ -94,7 +95,7 @@ func sumOf(file string) (sum contentSum) {
 }
 
 func newWatch(log *zap.Logger) *watch {
-	return &watch{settle: watchSettle, pollEvery: watchPoll, log: log, hits: acl.NewHits(), poke: make(chan struct{}, 1)}
+	return &watch{settle: watchSettle, pollEvery: watchPoll, log: log, hits: acl.NewHits(), poke: make(chan struct{}, 1), force: make(map[string]contentSum)}
 }
 
 // load reads the configuration for the first time.
@@ -102,6 +103,7 @@ func (w *watch) load(std streams, path string) (*config.Config, config.Problems,
 	began := time.Now()
 	cfg, problems, named := config.LoadNaming(path, config.Keep{Hits: w.hits})
 	w.tried(nil, began, named)
+	w.taken()
 	return usable(std, path, cfg, problems)
 }
 
@@ -120,6 +122,29 @@ func (w *watch) done() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.under = false
+}
+
+// taken notes that what was tried last is in force.
+func (w *watch) taken() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.force = maps.Clone(w.known)
+}
+
+// only reports whether of the files that state is about none has changed since the
+// last reload that succeeded, but some of those listed.
+func (w *watch) only(state map[string]contentSum, listed []string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(state) != len(w.force) {
+		return false
+	}
+	for file, sum := range state {
+		if was, known := w.force[file]; !known || was != sum && !slices.Contains(listed, file) {
+			return false
+		}
+	}
+	return true
 }
 
 // tried notes that a reload has read files. What it read for the first time
@@ -155,7 +180,11 @@ func (w *watch) quietly(file string, change func() error) error {
 	untouched := sumOf(file) == w.known[file]
 	err := change()
 	if untouched && !w.under {
-		w.known[file] = sumOf(file)
+		now := sumOf(file)
+		if w.force[file] == w.known[file] { // what is in force was written down
+			w.force[file] = now
+		}
+		w.known[file] = now
 	}
 	return err
 }

@@ -299,11 +299,13 @@ func serving(t *testing.T, dir string) *daemon {
 	t.Helper()
 	w := hasty(watchPoll)
 	path := filepath.Join(dir, "sallyport.yaml")
+	began := time.Now()
 	cfg, problems, named := config.LoadNaming(path, config.Keep{})
 	if cfg == nil {
 		t.Fatal(problems)
 	}
-	w.tried(nil, time.Now().Add(-time.Minute), named)
+	w.tried(nil, began, named)
+	w.taken()
 	d, err := start(cfg, path, zap.NewNop(), w)
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())

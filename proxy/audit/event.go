@@ -85,24 +85,26 @@ type CloseReason uint8
 
 // The reasons a connection ends, a closed list.
 const (
-	CloseClient        CloseReason = iota + 1 // the client closed, or asked with QUIT
-	CloseReset                                // the transport failed: reset, broken TLS record
-	CloseIdle                                 // longer silent than idle_timeout
-	CloseAuthTimeout                          // not authenticated within auth_timeout
-	CloseWriteTimeout                         // did not read its replies in time
-	CloseHandshake                            // the transport was up but the connection could not be moved in
-	CloseTokenExpired                         // its token is no longer valid
-	CloseCertExpired                          // its certificate, or one above it, is past its end
-	CloseRevoked                              // its certificate was revoked
-	ClosePolicyChanged                        // its user or its address is no longer allowed
-	CloseOutputLimit                          // more unread replies than output_bytes
-	CloseMemoryLimit                          // the largest holder when memory ran short
-	CloseProtocolError                        // not RESP, or over a protocol limit
-	CloseCrossProtocol                        // HTTP or TLS bytes where RESP belongs
-	CloseKilled                               // by CLIENT KILL or over the admin API
-	CloseDrain                                // the proxy is ending
-	CloseBackendLost                          // its own backend connection died
-	ClosePanic                                // a fault of ours while serving it
+	CloseClient          CloseReason = iota + 1 // the client closed, or asked with QUIT
+	CloseReset                                  // the transport failed: reset, broken TLS record
+	CloseIdle                                   // longer silent than idle_timeout
+	CloseAuthTimeout                            // not authenticated within auth_timeout
+	CloseWriteTimeout                           // did not read its replies in time
+	CloseHandshake                              // the transport was up but the connection could not be moved in
+	CloseTokenExpired                           // its token is no longer valid
+	CloseCertExpired                            // its certificate, or one above it, is past its end
+	CloseRevoked                                // its certificate was revoked
+	ClosePolicyChanged                          // its user or its address is no longer allowed
+	CloseOutputLimit                            // more unread replies than output_bytes
+	CloseMemoryLimit                            // the largest holder when memory ran short
+	CloseProtocolError                          // not RESP, or over a protocol limit
+	CloseCrossProtocol                          // HTTP or TLS bytes where RESP belongs
+	CloseKilled                                 // by CLIENT KILL or over the admin API
+	CloseDrain                                  // the proxy is ending
+	CloseBackendLost                            // its own backend connection died
+	ClosePanic                                  // a fault of ours while serving it
+	CloseUserConnections                        // its user has as many connections as allowed
+	CloseCommandTimeout                         // began a command and did not send the rest in time
 )
 
 var closeNames = [...]string{
@@ -111,10 +113,15 @@ var closeNames = [...]string{
 	CloseRevoked: "certificate_revoked", ClosePolicyChanged: "policy_changed", CloseOutputLimit: "output_limit",
 	CloseMemoryLimit: "memory_limit", CloseProtocolError: "protocol_error", CloseCrossProtocol: "cross_protocol",
 	CloseKilled: "killed", CloseDrain: "drain", CloseBackendLost: "backend_lost", ClosePanic: "panic",
+	CloseUserConnections: "user_connections", CloseCommandTimeout: "command_timeout",
 }
 
 // String gives the word used in the reason field of close_conn, empty for the zero CloseReason.
 func (r CloseReason) String() string { return word(closeNames[:], int(r)) }
+
+// CloseReasons lists the words of all of them, each at the place of its number,
+// so that metrics can be registered with a closed set of labels. The caller owns the slice.
+func CloseReasons() []string { return append([]string(nil), closeNames[:]...) }
 
 // word looks a code up; a code outside the list reads "unknown" rather than
 // failing while something worth recording happens.

@@ -35,6 +35,7 @@ func TestEveryCodeHasAWordOfItsOwn(t *testing.T) {
 func TestReasonsOfClosingAndRefusingDoNotCollide(t *testing.T) {
 	same := map[string]bool{
 		"protocol_error": true, "cross_protocol": true, "memory_limit": true, "certificate_revoked": true, "token_expired": true,
+		"user_connections": true,
 	}
 	closing := map[string]bool{}
 	for _, w := range closeNames[1:] {

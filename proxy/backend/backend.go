@@ -83,6 +83,12 @@ func (b *Backend) Name() string { return b.opts.Name }
 // Node is the address of the node, for metrics and logs; clients never see it.
 func (b *Backend) Node() string { return b.opts.Nodes[0].Address }
 
+// Nodes gives what New was told. It must not be changed.
+func (b *Backend) Nodes() []Endpoint { return b.opts.Nodes }
+
+// Encrypted says whether nodes are spoken to over TLS.
+func (b *Backend) Encrypted() bool { return b.login.Load().tls != nil }
+
 // Up reports whether any connection is in service.
 func (b *Backend) Up() bool { return b.up.Load() > 0 }
 

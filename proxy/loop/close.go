@@ -42,6 +42,7 @@ func (l *Loop) finish(c *Conn) {
 	l.conns.Add(-1)
 	if c.linger {
 		c.state = lingering
+		l.lingering.Add(1)
 		c.discards = lingerBytes
 		l.Arm(&c.timer, lingerTime, c.expiry())
 		l.watch(c, mIn)
@@ -57,8 +58,11 @@ func (l *Loop) finish(c *Conn) {
 // drop closes the descriptor and frees the slot: from here on the poller's
 // reports for it are of another generation.
 func (l *Loop) drop(c *Conn) {
-	if c.state == gone {
+	switch c.state {
+	case gone:
 		return
+	case lingering:
+		l.lingering.Add(-1)
 	}
 	c.state = gone
 	c.timer.Stop()

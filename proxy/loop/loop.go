@@ -98,6 +98,7 @@ type Loop struct {
 	panics   [3]time.Time // the last ones, oldest first
 
 	conns       atomic.Int64
+	lingering   atomic.Int64
 	held        int64 // unsent chunks and kept input
 	bufferBytes atomic.Int64
 
@@ -135,6 +136,10 @@ func (l *Loop) Buffers() *Buffers { return &l.buffers }
 
 // Conns is how many adopted connections have not been Closed. Safe from any goroutine.
 func (l *Loop) Conns() int { return int(l.conns.Load()) }
+
+// Lingering is how many connections have been Closed whose socket is still open
+// so that the last reply arrives. Safe from any goroutine.
+func (l *Loop) Lingering() int { return int(l.lingering.Load()) }
 
 // BufferBytes is the memory in unsent output and kept input, as of the last turn.
 // The free list is not in it: it is bounded, nobody holds it, and closing

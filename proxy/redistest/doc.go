@@ -1,5 +1,5 @@
 // Package redistest holds rigs for tests and for the benchmark: real
-// redis-server processes, a small RESP client, and scripted nodes that
+// redis-server processes, clusters, replicated groups and Sentinels of them, a small RESP client, and scripted nodes that
 // misbehave on purpose. Product code never imports it.
 //
 //	Start/Open ─► redis-server ◄─ TCP, TLS or unix ── the code under test

@@ -20,13 +20,35 @@ func (s *Server) do(args ...string) (any, error) {
 	}
 	reply, err := s.control.Do(args...)
 	if _, refused := err.(Error); err != nil && !refused {
-		return nil, err
+		if err = s.reconnect(); err == nil {
+			reply, err = s.control.Do(args...)
+		}
+		if _, refused := err.(Error); err != nil && !refused {
+			return nil, err
+		}
 	}
 	s.own++
 	if err == nil && len(args) == 2 && strings.EqualFold(args[0], "config") && strings.EqualFold(args[1], "resetstat") {
 		s.own = 1 // Redis counts the command that resets the count
 	}
 	return reply, err
+}
+
+// reconnect replaces the rig's own connection. A Sentinel that makes a server a replica or a primary ends all client
+// connections there, this one too. The caller holds mu.
+func (s *Server) reconnect() error {
+	if s.proc == nil || !s.proc.running() {
+		return errNotRunning
+	}
+	before := s.own
+	client, id, err := s.connect()
+	s.own += before
+	if err != nil {
+		return err
+	}
+	_ = s.control.Close()
+	s.control, s.ownID = client, id
+	return nil
 }
 
 // info returns one section of INFO as a map. The caller holds mu.

@@ -12,6 +12,7 @@ type settings struct {
 	password string
 	tls      *tlsFiles
 	args     []string
+	watch    []string // a Sentinel's own directives; nil: an ordinary server
 }
 
 type tlsFiles struct{ cert, key, ca string }
@@ -46,10 +47,15 @@ func (s *settings) config(dir, socket string, port int) string {
 		{"unixsocket", socket},
 		{"unixsocketperm", "700"},
 		{"dir", dir},
-		{"save", `""`},
-		{"appendonly", "no"},
 		{"daemonize", "no"},
-		{"enable-debug-command", "local"},
+	}
+	if s.watch == nil {
+		lines = append(lines, [][2]string{
+			{"save", `""`},
+			{"appendonly", "no"},
+			{"enable-debug-command", "local"},
+			{"repl-diskless-sync-delay", "0"}, // a replica is not to wait for company
+		}...)
 	}
 	if s.tls != nil {
 		lines = append(lines,
@@ -65,6 +71,9 @@ func (s *settings) config(dir, socket string, port int) string {
 	text := ""
 	for _, l := range lines {
 		text += l[0] + " " + l[1] + "\n"
+	}
+	for _, l := range s.watch {
+		text += l + "\n"
 	}
 	return text
 }

@@ -121,7 +121,11 @@ func (s *Server) launch(ctx context.Context) error {
 	}
 	_ = os.Remove(s.socket) // left behind by a killed server; it would answer "connection refused"
 	_ = os.Remove(s.logPath())
-	proc, err := StartProcess(s.binary, append([]string{conf}, s.settings.args...), s.logPath())
+	args := append([]string{conf}, s.settings.args...)
+	if s.settings.watch != nil {
+		args = append(args, "--sentinel")
+	}
+	proc, err := StartProcess(s.binary, args, s.logPath())
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/sallyport/sallyport/tlsutil"
 )
 
 // named is a path that the configuration names.
@@ -39,7 +41,7 @@ func (v value) passwordFile() named {
 		v.fault("can't take the password from %s: %s", quoted(n.written), reasonOf(err))
 		return n
 	}
-	v.warnReadable(n.path, n.written)
+	v.secretMode(n.path, n.written)
 	return n
 }
 
@@ -60,6 +62,21 @@ func readPassword(path string) (string, error) {
 		return "", errors.New("it holds a NUL byte")
 	}
 	return password, nil
+}
+
+// secretMode refuses a file with a secret in it that others may read or change.
+func (v value) secretMode(path, shown string) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return
+	}
+	what, refused := tlsutil.JudgeSecret(path, info.Mode())
+	switch {
+	case refused:
+		v.faultHint("chmod 0600 "+shown, "%s %s", quoted(shown), what)
+	case what != "":
+		v.warn("chmod 0600; in Kubernetes set defaultMode: 0440 on the volume", "%s %s", quoted(shown), what)
+	}
 }
 
 // warnReadable reports a secret that other users of the machine can read.

@@ -181,6 +181,7 @@ type (
 			PasswordHashes []string `yaml:"password_hashes"`
 			Listeners      []string
 			UnsafeScripts  any `yaml:"unsafe_scripts"`
+			Limits         map[string]any
 			Why, Owner     string
 			Until          string
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/command"
 	"github.com/sallyport/sallyport/tlsutil"
 )
 
@@ -24,6 +25,10 @@ type listener struct {
 	auth      []acl.Text      // nil: every method
 	proxy     []netip.Prefix  // who sends a PROXY protocol header
 	proxyUnix bool
+	renamed   []renaming     // commands.rename
+	disabled  []value        // commands.disable
+	names     *command.Names // made of both; nil: there are none
+	reusePort bool
 	anonymous bool
 	saidSo    value // anonymous:
 	backend   string
@@ -82,12 +87,23 @@ func (r *reader) listener(s *section) listener {
 	l.backend = l.backendAt.nonempty().Value
 	l.allow, l.notes = l.networks(s.get("allow"))
 	l.auth = s.get("auth").names()
+	l.readNames(s.get("commands").section())
 	l.proxyProtocol(s.get("proxy_protocol").section())
 	l.mode = l.socketMode(s.get("mode"))
+	l.reusePort = l.sharedPort(s.get("reuse_port"))
 	r.plaintext(s.get("unsafe_plaintext"), s.get("tls").present(), l.address,
 		s.path+".address", "an address that other machines reach needs tls")
 	s.close()
 	return l
+}
+
+// sharedPort reads reuse_port: a process that replaces this one may listen beside it.
+func (l *listener) sharedPort(v value) bool {
+	on := v.flag()
+	if on && l.address.network == "unix" {
+		v.faultHint("an address with a port", "a unix socket has one process that listens")
+	}
+	return on
 }
 
 // name reads v as the name of a listener or a backend.

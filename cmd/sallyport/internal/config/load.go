@@ -23,7 +23,6 @@ type Config struct {
 	rules     policy
 	throttle  *acl.ThrottleOptions // nil: off
 	limits    proxy.Limits
-	memory    string // limits.memory as written
 	workers   int
 	shutdown  proxy.Shutdown
 }
@@ -92,11 +91,11 @@ func (r *reader) config(s *section) *Config {
 		shutdown:  r.shutdown(s.get("shutdown").section()),
 	}
 	limits := s.get("limits").section()
-	c.memory = limits.get("memory").asWritten(standardMemory)
 	c.throttle = r.throttle(limits.get("auth_failures"))
 	c.limits = r.limits(limits)
 	c.rules = r.policyFile(s.required("policy").section())
 	c.Table = r.table
+	r.commandNames(c)
 	s.close("events_on", "console", "posture")
 	r.route(c)
 	r.adminAddress(c)
@@ -173,12 +172,34 @@ func (r *reader) shutdown(s *section) proxy.Shutdown {
 // standardMemory is the share all clients' buffers may take if nothing is said.
 const standardMemory = "25%"
 
-// asWritten gives a scalar as it stands in the file; absent gives standard.
-func (v value) asWritten(standard string) string {
-	if !v.present() {
-		return standard
+// maxRate is how many commands a second can be asked for.
+const maxRate = 1 << 30
+
+// rate reads v as bytes a second; absent and 0 are no limit. Less than a read
+// brings at once can't be kept to.
+func (v value) rate() int64 {
+	if v.present() && v.node.Value == "0" {
+		return 0
 	}
-	return v.node.Value
+	return v.size(0, 1<<10)
+}
+
+// userLimits reads limits: of a user, where 0 is no limit even if everybody has one.
+func (s *section) userLimits() acl.Limits {
+	said := func(v value, n int64) int64 {
+		if v.present() && n == 0 {
+			return -1
+		}
+		return n
+	}
+	connections, commands, bytes := s.get("connections"), s.get("commands_per_second"), s.get("bytes_per_second")
+	l := acl.Limits{
+		Connections:       said(connections, int64(connections.number(0, 0, 1<<24))),
+		CommandsPerSecond: said(commands, int64(commands.number(0, 0, maxRate))),
+		BytesPerSecond:    said(bytes, bytes.rate()),
+	}
+	s.close()
+	return l
 }
 
 func (r *reader) limits(s *section) proxy.Limits {
@@ -193,13 +214,18 @@ func (r *reader) limits(s *section) proxy.Limits {
 		AuthFailureDelay:     failureDelay(s.get("auth_failure_delay"), d.AuthFailureDelay),
 		IdleTimeout:          s.get("idle_timeout").duration(0, true),
 		WriteTimeout:         s.get("write_timeout").duration(d.WriteTimeout, false),
+		CommandTimeout:       s.get("command_timeout").duration(d.CommandTimeout, false),
+		InFlight:             s.get("in_flight").number(d.InFlight, 1, 1<<20),
 		RequestBytes:         s.get("request_bytes").size(d.RequestBytes, 16<<10),
 		RequestArgs:          s.get("request_args").number(d.RequestArgs, 16, 1<<30),
 		OutputBytes:          s.get("output_bytes").size(d.OutputBytes, 16<<10),
 		AuthArgumentBytes:    int(s.get("auth_argument_bytes").size(int64(d.AuthArgumentBytes), 1<<10)),
 		Memory:               s.get("memory").memory(standardMemory),
+		UserConnections:      s.get("user_connections").number(0, 0, many),
+		CommandsPerSecond:    s.get("commands_per_second").number(0, 0, maxRate),
+		BytesPerSecond:       s.get("bytes_per_second").rate(),
 	}
-	s.close("command_timeout", "in_flight", "request_buffer", "user_connections", "commands_per_second", "bytes_per_second")
+	s.close("request_buffer")
 	return l
 }
 

@@ -78,10 +78,15 @@ limits:
   auth_argument_bytes: 32KiB
   idle_timeout: 4s
   write_timeout: 3s
+  command_timeout: 2s
+  in_flight: 100
   request_bytes: 2MiB
   request_args: 1000
   output_bytes: 1MiB
   memory: 25%
+  user_connections: 2
+  commands_per_second: 1000
+  bytes_per_second: 1MiB
 workers: 3
 shutdown: { delay: 1s, timeout: 2s }
 `
@@ -107,6 +112,7 @@ users:
     why: the shop
     owner: shop
     until: 2099-12-31T18:00:00Z
+    limits: { connections: 50, commands_per_second: 0 }
   batch:
     rules: "on ~jobs:* +@read"
     certificate:
@@ -196,7 +202,9 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 		Limits: proxy.Limits{
 			Connections: 9, ConnectionsPerSource: 8, Handshakes: 7,
 			HandshakeTimeout: 6 * time.Second, AuthTimeout: 5 * time.Second, AuthFailureDelay: 50 * time.Millisecond, AuthArgumentBytes: 32 << 10, IdleTimeout: 4 * time.Second, WriteTimeout: 3 * time.Second,
+			CommandTimeout: 2 * time.Second, InFlight: 100,
 			RequestBytes: 2 << 20, RequestArgs: 1000, OutputBytes: 1 << 20, Memory: 256 << 20,
+			UserConnections: 2, CommandsPerSecond: 1000, BytesPerSecond: 1 << 20,
 		},
 		Auth: proxy.Auth{TokenSwitch: true, Throttle: acl.ThrottleOptions{
 			PairFailures: 5, PairRefill: 10 * time.Second, SourceFailures: 50, SourceRefill: 2 * time.Second, Trust: 30 * time.Minute, Entries: 2048,
@@ -273,6 +281,9 @@ func documentedIdentities(t *testing.T, cfg *Config, dir string) {
 		if got != c.want || (got == acl.None) != (pr.User != nil) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
+	}
+	if got, want := cfg.Policy.User("app").Limits(), (acl.Limits{Connections: 50, CommandsPerSecond: -1}); got != want {
+		t.Errorf("limits of app %+v, want %+v", got, want)
 	}
 	issuers := cfg.Issuers()
 	if len(issuers) != 1 {
@@ -480,14 +491,17 @@ func TestWhatNeedsARestartIsNamed(t *testing.T) {
 		{base + "events: [{sink: stderr}]\n", "events"},
 		{base + "admin: {address: '127.0.0.1:3'}\n", "admin.address"},
 		{base + "workers: 2\n", "workers"},
-		{base + "shutdown: {delay: 1s}\n", "shutdown"},
-		{base + "limits: {connections: 5}\n", "limits"},
-		{base + "limits: {memory: 30%}\n", "limits"},
+		{base + "shutdown: {delay: 1s}\n", ""},
+		{base + "limits: {connections: 5}\n", ""},
+		{base + "limits: {memory: 30%}\n", ""},
+		{base + "limits: {handshakes: 5}\n", "limits.handshakes"},
+		{base + "limits: {write_timeout: 5s}\n", "limits.write_timeout"},
+		{base + "limits: {auth_failure_delay: 5s}\n", "limits.auth_failure_delay"},
 		{base + "limits: {auth_failures: {per_user: 5}}\n", "limits.auth_failures"},
 		{base + "limits: {auth_failures: off}\n", "limits.auth_failures"},
 		{strings.Replace(base, "p.yaml", "p.yaml, commands: redis-7.0.15", 1), "policy.commands"},
 		{strings.Replace(base, "p.yaml", "p.yaml, token_switch: true", 1), "policy.token_switch"},
-		{strings.Replace(base, "0600", "0660", 1), "listeners: mode of a"},
+		{strings.Replace(base, "0600", "0660", 1), ""},
 	} {
 		if got := strings.Join(now.NeedsRestart(loaded(c.yaml)), ", "); got != c.want {
 			t.Errorf("%s\nneeds a restart for %q, want %q", c.yaml, got, c.want)
@@ -538,14 +552,39 @@ func TestCertificatesNearTheirEndAreAFinding(t *testing.T) {
 	}
 }
 
-func TestSecretsThatOthersCanReadAreAFinding(t *testing.T) {
-	dir := folder(t)
-	if err := os.Chmod(filepath.Join(dir, "secrets/backend"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	_, problems := load(filepath.Join(dir, "sallyport.yaml"), here(dir, map[string]string{"REDIS_PASSWORD": "x"}))
-	if len(problems) != 1 || !problems[0].Warning || !strings.Contains(problems[0].What, "can be read by everyone") {
-		t.Errorf("problems: %v", problems)
+func TestSecretsThatOthersCanReachAreRefused(t *testing.T) {
+	for _, c := range []struct {
+		mode  os.FileMode
+		wants string // of the finding; empty: none
+	}{
+		{0o400, ""}, {0o440, ""}, {0o600, ""}, {0o640, ""},
+		{0o644, "everybody may read it (mode 0644)"}, {0o660, "its group may write it"}, {0o602, "everybody may write it"},
+	} {
+		dir := folder(t)
+		if err := os.Chmod(filepath.Join(dir, "secrets/backend"), c.mode); err != nil {
+			t.Fatal(err)
+		}
+		// A folder on the way that keeps others out makes it a finding; an open way, a fault.
+		for _, open := range []bool{false, true} {
+			for d := dir; d != filepath.Clean(os.TempDir()) && d != "/"; d = filepath.Dir(d) {
+				mode := os.FileMode(0o700)
+				if open {
+					mode = 0o755
+				}
+				if err := os.Chmod(d, mode); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, problems := load(filepath.Join(dir, "sallyport.yaml"), here(dir, map[string]string{"REDIS_PASSWORD": "x"}))
+			switch {
+			case c.wants == "":
+				if len(problems) != 0 {
+					t.Errorf("%04o: %v", c.mode, problems)
+				}
+			case len(problems) != 1 || problems[0].Warning == open || !strings.Contains(problems[0].What, c.wants) || problems[0].Hint == "":
+				t.Errorf("%04o, open %v: %v", c.mode, open, problems)
+			}
+		}
 	}
 }
 

@@ -56,6 +56,8 @@ func (c *Config) Options(run Running) proxy.Options {
 			Backend:   l.backend,
 			Proxy:     l.proxy,
 			ProxyUnix: l.proxyUnix,
+			Names:     l.names,
+			ReusePort: l.reusePort,
 		})
 	}
 	for _, b := range c.backends {
@@ -163,21 +165,41 @@ func (c *Config) NeedsRestart(next *Config) []string {
 	differ("events", !slices.Equal(c.Sinks, next.Sinks))
 	differ("admin.address", c.Admin.where() != next.Admin.where())
 	differ("workers", c.workers != next.workers)
-	differ("shutdown", c.shutdown != next.shutdown)
 	differ("policy.commands", c.Table.Label() != next.Table.Label())
 	differ("policy.token_switch", c.rules.tokenSwitch != next.rules.tokenSwitch)
 	differ("limits.auth_failures", (c.throttle == nil) != (next.throttle == nil) || c.throttle != nil && *c.throttle != *next.throttle)
-	// A share of the memory is compared as it is written: what it comes to may
-	// change under a running process, and is no change of the file.
-	was, is := c.limits, next.limits
-	was.Memory, is.Memory = 0, 0
-	differ("limits", was != is || c.memory != next.memory)
+	differ("limits.handshakes", c.limits.Handshakes != next.limits.Handshakes)
+	differ("limits.write_timeout", c.limits.WriteTimeout != next.limits.WriteTimeout)
+	differ("limits.auth_failure_delay", c.limits.AuthFailureDelay != next.limits.AuthFailureDelay)
 	for _, l := range c.listeners {
 		for _, to := range next.listeners {
-			differ("listeners: mode of "+l.name.Value, l.name.Value == to.name.Value && l.mode != to.mode)
+			differ("listeners: reuse_port of "+l.name.Value, l.address.text == to.address.text && l.reusePort != to.reusePort)
 		}
 	}
 	return keys
+}
+
+// Credentials gives the files that say how this process and its peers prove who
+// they are: certificates, keys, authorities and revocation lists of listeners and
+// backends, and the backends' passwords. Absolute. No rule of the policy depends
+// on them.
+func (c *Config) Credentials() []string {
+	var files []string
+	for _, l := range c.listeners {
+		if f := l.tls; f != nil {
+			files = append(files, f.certificate.path, f.key.path, f.clientCA.path)
+			for _, list := range f.crls {
+				files = append(files, list.path)
+			}
+		}
+	}
+	for _, b := range c.backends {
+		files = append(files, b.passwordFile.path)
+		if f := b.tls; f != nil {
+			files = append(files, f.ca.path, f.certificate.path, f.key.path)
+		}
+	}
+	return slices.DeleteFunc(files, func(f string) bool { return f == "" })
 }
 
 // where is the address as one word, empty for no admin endpoints.

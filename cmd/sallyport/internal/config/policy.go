@@ -85,7 +85,7 @@ func (r *reader) commands(v value) {
 // passwordRules reads policy.passwords: a mode alone, or a mapping with what is
 // asked of passwords. What is not said has the documented default.
 func (r *reader) passwordRules(v value) acl.PasswordRules {
-	rules := acl.PasswordRules{Mode: acl.Off, MinLength: 12, Common: true, Reuse: 3}
+	rules := acl.StandardPasswordRules(acl.Off)
 	if !v.present() {
 		return acl.PasswordRules{Mode: acl.Off}
 	}

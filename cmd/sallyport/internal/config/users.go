@@ -48,6 +48,7 @@ func (r *reader) users(s *section) []acl.UserSource {
 			PasswordHashes: u.get("password_hashes").names(),
 			Listeners:      u.get("listeners").names(),
 			Note:           u.note(),
+			Limits:         u.get("limits").section().userLimits(),
 		}
 		scripts := u.get("unsafe_scripts")
 		if src.UnsafeScripts = scripts.flag(); src.UnsafeScripts {
