@@ -193,3 +193,107 @@ func play(t *testing.T, addr, script string, like []map[string]string) (all []ma
 	}
 	return all
 }
+
+// WAIT answers for what its session has written, over whatever connection:
+// while the replica stands still nobody has it, and afterwards the replica has.
+func TestWaitSpeaksOfTheWritesOfItsSession(t *testing.T) {
+	primary := redistest.Start(t)
+	host, port, _ := net.SplitHostPort(primary.Addr())
+	replica := redistest.Start(t, redistest.Args("--replicaof", host, port))
+	eventually(t, 20*time.Second, "the replica is in step", func() bool {
+		info, err := replica.Info("replication")
+		return err == nil && info["master_link_status"] == "up"
+	})
+	r := transparent(t, primary.Addr())
+	for _, before := range []string{"", "MULTI", "GET k", "WATCH k"} {
+		t.Run("after_"+strings.ReplaceAll(before, " ", "_"), func(t *testing.T) {
+			c := r.dial("plain", nil)
+			if before != "" {
+				if _, err := c.Do(strings.Fields(before)...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.Do("SET", "k", "before")
+			if before == "MULTI" {
+				c.Do("EXEC")
+			}
+			r.want(c, "1", "WAIT", "1", "10000")
+			if err := replica.Pause(); err != nil {
+				t.Fatal(err)
+			}
+			if before == "MULTI" {
+				c.Do("MULTI")
+			}
+			c.Do("SET", "k", "after")
+			if before == "MULTI" {
+				c.Do("EXEC")
+			}
+			r.want(c, "0", "WAIT", "1", "100")
+			if err := replica.Continue(); err != nil {
+				t.Fatal(err)
+			}
+			r.want(c, "1", "WAIT", "1", "10000")
+		})
+	}
+}
+
+// A client that hangs up while it waits for an element must not take it from
+// those who are still there.
+func TestWhoHangsUpWhileBlockedTakesNothing(t *testing.T) {
+	node := redistest.Start(t)
+	r := transparent(t, node.Addr())
+	for range 20 {
+		gone := r.dial("plain", nil)
+		if err := gone.Send("BLPOP", "queue", "0"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 10*time.Second, "the call blocks", func() bool {
+			info, err := node.Info("clients")
+			return err == nil && info["blocked_clients"] == "1"
+		})
+		gone.Close()
+		eventually(t, 10*time.Second, "the node knows", func() bool {
+			info, err := node.Info("clients")
+			return err == nil && info["blocked_clients"] == "0"
+		})
+		c := r.dial("plain", nil)
+		r.want(c, "1", "RPUSH", "queue", "x")
+		r.want(c, "x", "LPOP", "queue")
+	}
+}
+
+// How many connections of their own sessions may have is bounded, and a place
+// that is free again is had at once.
+func TestOwnConnectionsAreBounded(t *testing.T) {
+	node := redistest.Start(t)
+	r := withRig(t, node.Addr(), func(s *setup) {
+		s.backend.Connections.Pinned, s.backend.Connections.PerUser = 5, 3
+		s.users["b"] = everything
+	})
+	var a []*redistest.Client
+	for range 3 {
+		c := r.login("root")
+		r.want(c, "OK", "WATCH", "k")
+		a = append(a, c)
+	}
+	over := r.login("root")
+	r.want(over, "ERR backend connection limit reached", "WATCH", "k")
+	r.want(over, "ERR backend connection limit reached", "BLPOP", "l", "1")
+	r.want(over, "OK", "SET", "k", "v")
+	r.want(over, "OK", "MULTI")
+	r.want(over, "QUEUED", "SET", "k", "v")
+	r.want(over, "ERR backend connection limit reached", "EXEC")
+	for range 2 {
+		r.want(r.login("b"), "OK", "WATCH", "k")
+	}
+	r.want(r.login("b"), "ERR backend connection limit reached", "WATCH", "k")
+	r.want(a[0], "OK", "UNWATCH")
+	r.want(over, "OK", "WATCH", "k")
+	a[1].Close()
+	eventually(t, 10*time.Second, "a place is free", func() bool {
+		c := r.login("root")
+		defer c.Close()
+		said, err := c.Do("WATCH", "k")
+		return err == nil && said == "OK"
+	})
+}

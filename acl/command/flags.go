@@ -1,7 +1,7 @@
 package command
 
 // Flags is a bitmap of a command's flags: those of the COMMAND reply, and
-// some of our own that the facts do not hold.
+// five of our own that the facts do not hold.
 type Flags uint32
 
 const (
@@ -22,6 +22,9 @@ const (
 	// FlagLeavesNothing marks a Pinned command after which its connection is as
 	// good as before.
 	FlagLeavesNothing
+	// FlagDiscovered marks what a backend says it has and the table knows
+	// nothing of: neither its keys nor what it does.
+	FlagDiscovered
 	FlagMovableKeys
 	FlagModule
 	FlagDenyOOM
@@ -54,7 +57,7 @@ var flagNames = []struct {
 }
 
 // Names gives the flags as a COMMAND reply writes them. The flags that only
-// this proxy knows (FlagKeyspaceWide, FlagScript, FlagLeavesNothing) are left out.
+// this proxy knows (FlagKeyspaceWide, FlagScript, FlagLeavesNothing, FlagDiscovered) are left out.
 func (f Flags) Names() []string {
 	var names []string
 	for _, n := range flagNames {

@@ -209,6 +209,9 @@ func explain(cfg *config.Config, w whence, user string, words []string) (*explan
 	v.called(at, names, words, call.Spec)
 	if err != nil {
 		v.fault(err, &call)
+		if errors.Is(err, command.Unknown) && cfg.Discovers() {
+			v.Detail = "the table holds no such command; if the running proxy learns it from a backend, it takes a rule that names it, with ~* and &*"
+		}
 		return v, nil
 	}
 	v.judge(cfg, u, &call)

@@ -286,7 +286,7 @@ func (p *Pool) unspare(o *Own) {
 // handOver moves the connection below a line to a fresh one, so that nobody who
 // still has the old Pipeline can send on it.
 func (ln *line) handOver() *line {
-	fresh := &line{pool: ln.pool, key: ln.key, conn: ln.conn, since: ln.since, id: ln.id}
+	fresh := &line{pool: ln.pool, key: ln.key, conn: ln.conn, since: ln.since, id: ln.id, at: ln.at}
 	fresh.Pipeline = *NewPipeline(ln.key.Proto, ln.clock, &ln.pool.apart)
 	fresh.link, fresh.framer, fresh.state = ln.link, ln.framer, ready
 	fresh.conn.SetHandler(fresh)
