@@ -111,6 +111,7 @@ func (s *session) Closed(_ *loop.Conn, cause error) { s.w.leave(s, cause) }
 // feed takes what the client sent. p is nil when the loop calls again for what
 // was left over.
 func (s *session) feed(p []byte) {
+	s.letGo()
 	if s.finishing || s.ended {
 		return
 	}
@@ -199,7 +200,7 @@ func (s *session) serve(args [][]byte) {
 			}
 			return
 		}
-		if d.Reported || d.Lifted {
+		if d.Reported || d.Lifted || s.w.watches(call) {
 			s.noteworthy(d)
 		}
 	}

@@ -129,6 +129,9 @@ type Pool struct {
 	spare  map[Key][]*Own // of these, clean ones that nobody has now
 	apart  Stats          // of owns: a blocked call is no latency
 	closed bool
+
+	leaving map[*line]bool // retired, and owing replies
+	reserve map[Key]*line  // retired, drained, and good for another time
 }
 
 // line is a Pipeline with the connection that comes and goes below it. It is
@@ -167,6 +170,7 @@ func (p *Pool) Pipeline(k Key) *Pipeline {
 		}
 		ln = &line{pool: p, key: k}
 		ln.Pipeline = *NewPipeline(k.Proto, p.l.Now, &p.Stats)
+		ln.Pipeline.retired.retire = ln.retired
 		ln.state = closed
 		p.lines[k] = ln
 		if !p.closed {
@@ -222,6 +226,7 @@ func (p *Pool) Probe(k Key, done func(error)) {
 // Close ends every connection; waiters hear Lost or Unavailable. Nothing is dialled afterwards.
 func (p *Pool) Close() {
 	p.closed = true
+	p.closeRetired()
 	p.b.leave(p)
 	for _, ln := range p.lines {
 		ln.retry.Stop()
@@ -376,6 +381,8 @@ func (ln *line) Data(c *loop.Conn, p []byte) {
 		c.Close()
 	case ln.own != nil && ln.own.giving:
 		ln.own.Give()
+	case ln.Pipeline.retired.so:
+		ln.drained()
 	}
 }
 
@@ -427,7 +434,7 @@ func (ln *line) lose(cause error) {
 	ln.drop(backoff)
 	ln.pool.eased() // nothing waits for this connection any more
 	ln.conn = nil
-	if ln.pool.closed {
+	if ln.forget() || ln.pool.closed {
 		ln.state = closed
 		return
 	}
