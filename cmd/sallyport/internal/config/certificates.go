@@ -26,6 +26,7 @@ func (r *reader) loadTLS(c *Config) {
 			b.client = r.client(b)
 		}
 	}
+	r.adminTLS(c)
 }
 
 func (r *reader) server(f *serverFiles) *tlsutil.Server {
@@ -137,6 +138,9 @@ func (c *Config) Succeeds(old *Config) error {
 				}
 			}
 		}
+	}
+	if err := c.Admin.succeeds(old.Admin); err != nil {
+		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
 }

@@ -179,6 +179,14 @@ func (c *Config) NeedsRestart(next *Config) []string {
 	return keys
 }
 
+func paths(files []named) []string {
+	out := make([]string, len(files))
+	for i, f := range files {
+		out[i] = f.path
+	}
+	return out
+}
+
 // Credentials gives the files that say how this process and its peers prove who
 // they are: certificates, keys, authorities and revocation lists of listeners and
 // backends, and the backends' passwords. Absolute. No rule of the policy depends
@@ -187,11 +195,12 @@ func (c *Config) Credentials() []string {
 	var files []string
 	for _, l := range c.listeners {
 		if f := l.tls; f != nil {
-			files = append(files, f.certificate.path, f.key.path, f.clientCA.path)
-			for _, list := range f.crls {
-				files = append(files, list.path)
-			}
+			files = append(append(files, f.certificate.path, f.key.path, f.clientCA.path), paths(f.crls)...)
 		}
+	}
+	if c.Admin != nil && c.Admin.files != nil {
+		f := c.Admin.files
+		files = append(append(files, f.certificate.path, f.key.path, f.clientCA.path), paths(f.crls)...)
 	}
 	for _, b := range c.backends {
 		files = append(files, b.passwordFile.path)
@@ -200,12 +209,4 @@ func (c *Config) Credentials() []string {
 		}
 	}
 	return slices.DeleteFunc(files, func(f string) bool { return f == "" })
-}
-
-// where is the address as one word, empty for no admin endpoints.
-func (a *Admin) where() string {
-	if a == nil {
-		return ""
-	}
-	return a.Network + ":" + a.Address
 }
