@@ -12,7 +12,7 @@ FUZZTIME    ?= 20s
 ARGS        ?=
 OUT         := bin
 
-.PHONY: help demo build test nightly chaos test-clients client-libraries race fuzz bench bench-install lint fmt clean ci redis-server
+.PHONY: help demo build test nightly chaos test-clients client-libraries race fuzz bench abuse bench-install lint fmt clean ci redis-server
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ test: redis-server ## every test; installs redis-server where it may, else says 
 	exit $$status
 
 test-clients: redis-server client-libraries ## clients of other languages: redis-py, hiredis, ioredis, node-redis beside redis-cli and go-redis
-	$(GO) test -tags clients -count=1 -run TestClients -v ./cmd/sallyport
+	$(GO) test -tags clients -count=1 -run TestClients -v ./cmd/sallyport ./acl
 
 # Exact versions, no scripts of theirs, no lock file with addresses.
 client-libraries:
@@ -51,9 +51,9 @@ client-libraries:
 race: redis-server ## the tests under the race detector, the long ones shortened
 	$(GO) test -race -short -timeout 15m $(PKG)
 
-nightly: redis-server ## the long runs: 200,000 decisions against a real server, 10,000,000 verified commands of 40 clients
+nightly: redis-server ## the long runs: 200,000 decisions against a real server, 10,000,000 verified commands of 200 clients
 	$(GO) test -count=1 -timeout 30m -run TestDifferential ./acl -args -nightly
-	$(GO) test -count=1 -timeout 60m -run TestNoReplyReachesAnotherClient -v ./proxy -isolation.commands=10000000
+	$(GO) test -count=1 -timeout 60m -run TestNoReplyReachesAnotherClient -v ./proxy -isolation.commands=10000000 -isolation.clients=200 $(ARGS)
 
 chaos: redis-server ## half an hour of harm: 100 histories of ten clients under kills and freezes, 200 kills under write load (ARGS="-chaos.seed=N" repeats one)
 	$(GO) test -count=1 -timeout 90m -run 'TestNoHistory|TestAKilledProxy' -v ./proxy/conformance -chaos.seeds=100 -chaos.duration=10s -chaos.kills=200 $(ARGS)
@@ -66,6 +66,9 @@ fuzz: ## every fuzz target for FUZZTIME each (default 20s)
 
 bench: build ## measure against the peers found and write bench/results (ARGS="-quick" for two minutes)
 	$(GO) run ./bench -sallyport $(OUT)/sallyport $(ARGS)
+
+abuse: build ## clients that misbehave in their thousands, and what they do to the others (ARGS="-points slow", ARGS=-quick)
+	$(GO) run ./bench -abuse -gate -sallyport $(OUT)/sallyport $(ARGS)
 
 bench-install: ## the peers from Debian (root)
 	@bench/install.sh

@@ -64,7 +64,7 @@ func (p *Policy) Saved() *Policy {
 	for name, u := range p.users {
 		if u.kind == atRunTime {
 			c := *u
-			c.kind = inFile
+			c.kind, c.filed = inFile, true
 			next.users[name] = &c
 		}
 	}
@@ -102,7 +102,7 @@ func (p *Policy) WithFile(users []UserSource) (*Policy, []Problem) {
 		return nil, c.problems
 	}
 	next.index()
-	next.counters.adopt(&next)
+	next.counters.lend(&next)
 	return &next, c.problems
 }
 

@@ -29,6 +29,7 @@ func Compile(src Source) (*Policy, []Problem) {
 		now:       src.Now,
 		bound:     make(map[tokenBinding]*User),
 		passwords: src.Passwords,
+		source:    src,
 		bare:      newSelector("root", Origin{}, len(c.lang.specs)),
 	}
 	c.lang.passwords = src.Passwords
@@ -68,7 +69,7 @@ func Compile(src Source) (*Policy, []Problem) {
 	p.index()
 	c.warnWithoutEffect(p)
 	p.counters = src.Hits
-	p.counters.adopt(p)
+	p.counters.lend(p)
 	return p, c.problems
 }
 
@@ -137,7 +138,9 @@ func (c *compiler) judge(field string, f *fault) {
 		return
 	}
 	p := f.problem(field)
-	p.Warning = f.mild || f.unknownCommand && c.lang.discovery
+	if p.Warning = f.mild; f.unknownCommand && c.lang.discovery {
+		p.Warning, p.Hint = true, untilDiscovered(p.Hint)
+	}
 	c.report(p)
 }
 
@@ -178,6 +181,7 @@ func (c *compiler) applyRules(u *User, src *UserSource) {
 func (c *compiler) compileFileUser(p *Policy, src *UserSource) *User {
 	u := c.newUser(p, src, inFile)
 	if u != nil {
+		u.filed, u.written = true, src
 		c.applyRules(u, src)
 	}
 	return u

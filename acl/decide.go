@@ -7,7 +7,8 @@ import "github.com/sallyport/sallyport/acl/command"
 //
 // One single selector must allow the command, all its keys and all its
 // channels; the guard asks that same selector to name a guarded command, to
-// hold ~* for a keyspace-wide one, and ~* &* +@all for a script. AUTH, HELLO,
+// hold ~* for a keyspace-wide one, ~* &* for one of which only the name is known,
+// and ~* &* +@all for a script. AUTH, HELLO,
 // QUIT and RESET pass regardless of rules; a nil user may do nothing else. A
 // user or call of another command table than the policy's is refused.
 func (p *Policy) Decide(u *User, call *command.Call) Decision {
@@ -77,6 +78,8 @@ func (p *Policy) judge(t *trial, u *User, s *selector, call *command.Call, a att
 	switch {
 	case a&attrGuarded != 0 && !s.names(call):
 		t.guard = Guarded
+	case a&attrDiscovered != 0 && !(s.allKeys && s.allChannels):
+		t.guard = KeyspaceWide
 	case a&(attrWide|attrTracking) != 0 && !s.wideReach(a, call):
 		t.guard = KeyspaceWide
 	default:
@@ -212,7 +215,9 @@ func (o *outcome) decision(g *guard, spec *command.Spec) Decision {
 	case Guarded:
 		d.Rule = g.rule(spec)
 	case KeyspaceWide:
-		d.Rule = wideRule
+		if d.Rule = wideRule; spec.Discovered() {
+			d.Rule = discoveredReachRule
+		}
 	case ScriptConfined:
 		d.Rule = scriptRule
 	default:

@@ -11,18 +11,19 @@ import (
 type attr uint16
 
 const (
-	attrNoAuth    attr = 1 << iota // outside a user's rules
-	attrRefused                    // class Refused
-	attrNever                      // on the never list
-	attrGuarded                    // in a guarded category
-	attrWide                       // touches keys it does not name
-	attrScan                       // SCAN: MATCH may confine it
-	attrKeys                       // KEYS: its pattern may confine it
-	attrTracking                   // CLIENT TRACKING: wide in broadcast mode
-	attrScript                     // runs or loads code that reaches everything
-	attrFloor                      // ACL SETUSER, DELUSER, LOAD, SAVE, LIST, GETUSER: no mode lifts a refusal
-	attrExpiry                     // its shape says what becomes of its keys' expiry, and expiry: asks
-	attrUserRules = attrGuarded | attrWide | attrTracking | attrScript
+	attrNoAuth     attr = 1 << iota // outside a user's rules
+	attrRefused                     // class Refused
+	attrNever                       // on the never list
+	attrGuarded                     // in a guarded category
+	attrWide                        // touches keys it does not name
+	attrScan                        // SCAN: MATCH may confine it
+	attrKeys                        // KEYS: its pattern may confine it
+	attrTracking                    // CLIENT TRACKING: wide in broadcast mode
+	attrScript                      // runs or loads code that reaches everything
+	attrFloor                       // ACL SETUSER, DELUSER, LOAD, SAVE, LIST, GETUSER: no mode lifts a refusal
+	attrDiscovered                  // known by its name alone
+	attrExpiry                      // its shape says what becomes of its keys' expiry, and expiry: asks
+	attrUserRules  = attrGuarded | attrWide | attrTracking | attrScript
 )
 
 // guard is the compiled guard: section.
@@ -45,10 +46,17 @@ var (
 
 	wideRule   = &Rule{Text: "guard: keyspace-wide commands need ~*"}
 	scriptRule = &Rule{Text: "guard: scripts need ~* &* +@all"}
+
+	discoveredRule      = &Rule{Text: "guard: discovered commands are allowed by name"}
+	discoveredReachRule = &Rule{Text: "guard: discovered commands need ~* &*"}
 )
 
-// rule gives the entry of guard.categories that covers the command.
+// rule gives the entry of guard.categories that covers the command. What was
+// discovered is guarded whatever they are.
 func (g *guard) rule(spec *command.Spec) *Rule {
+	if spec.Discovered() {
+		return discoveredRule
+	}
 	for i := range g.categories {
 		if spec.Categories&g.categories[i].bits != 0 {
 			return g.categories[i].rule
@@ -74,6 +82,9 @@ func attrOf(spec *command.Spec, g *guard) attr {
 	}
 	if spec.Flags&command.FlagScript != 0 {
 		a |= attrScript
+	}
+	if spec.Discovered() {
+		a |= attrDiscovered | attrFloor
 	}
 	if spec.Flags&command.FlagKeyspaceWide != 0 {
 		a |= attrWide
@@ -245,7 +256,9 @@ func (c *compiler) addNever(g *guard, t Text, isDefault bool) {
 		put(spec)
 	case !isDefault:
 		p := c.lang.unknownCommand(w, name).problem("guard.never")
-		p.Warning = c.lang.discovery
+		if c.lang.discovery {
+			p.Warning, p.Hint = true, untilDiscovered(p.Hint)
+		}
 		c.report(p)
 	}
 }

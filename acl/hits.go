@@ -96,11 +96,26 @@ func (s *selector) eachRule(yield func(*Rule)) {
 	}
 }
 
-// adopt gives every rule of the policy its counter and forgets those of rules
-// that are gone.
-func (h *Hits) adopt(p *Policy) {
+// lend gives every rule of a policy that may come into force its counter, and
+// changes nothing for the one that is.
+func (h *Hits) lend(p *Policy) { h.counted(p) }
+
+// InForce says that the policy is in force from now on: counters of rules that
+// it does not have are forgotten. A policy that never gets there, such as that of
+// a reload that fails, costs no counter.
+func (p *Policy) InForce() {
+	if h := p.counters; h != nil {
+		kept := h.counted(p)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.counters = kept
+	}
+}
+
+// counted sees to it that every rule of the policy has its counter, and gives them all.
+func (h *Hits) counted(p *Policy) map[hitKey]*atomic.Uint64 {
 	if h == nil {
-		return
+		return nil
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -121,5 +136,5 @@ func (h *Hits) adopt(p *Policy) {
 			r.Rule.hits = counter
 		}
 	}
-	h.counters = kept
+	return kept
 }

@@ -175,6 +175,7 @@ func TestHits(t *testing.T) {
 	src.Roles = []RoleSource{{Name: Text{Value: "reader"}, Rules: Text{Value: "+@read ~*"}}}
 	src.Hits = hits
 	p := mustCompile(t, src)
+	p.InForce()
 	count := func(p *Policy, owner, text string) uint64 {
 		for _, r := range p.Rules() {
 			if r.Owner == owner && r.Text == text {
@@ -200,7 +201,12 @@ func TestHits(t *testing.T) {
 		t.Errorf("%d, %d, %d, %d", a, b, c, d)
 	}
 	src.Users[0].Rules = Text{Value: "on >pw-of-app ~* +get +@hash", At: Origin{File: "policy.yaml", Line: 77}}
+	// One that compiles and never comes into force takes nothing away.
+	never := src
+	never.Users = []UserSource{member("other", "on >pw-of-app +set", nil)}
+	mustCompile(t, never)
 	q := mustCompile(t, src)
+	q.InForce()
 	if count(q, "user app", "+get") != 1000 || count(q, "user app", "+@hash") != 0 || count(q, "listener gw", "allow: any") != 1000 {
 		t.Error("a reload forgets what was counted, or invents something")
 	}
@@ -208,6 +214,7 @@ func TestHits(t *testing.T) {
 	if r := mustCompile(t, src); count(r, "user app", "+@write") != 0 {
 		t.Error("a rule that was gone comes back with its count")
 	}
+	p.InForce()
 	bad := src
 	bad.Users = []UserSource{member("app", "on +nix", nil)}
 	if b, _ := Compile(bad); b != nil {

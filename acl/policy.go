@@ -32,7 +32,8 @@ type Policy struct {
 	expiry        []expiryRule
 	passwords     PasswordRules
 
-	counters *Hits // nil: nothing is counted
+	counters *Hits  // nil: nothing is counted
+	source   Source // for WithTable
 
 	mostHashes int // of any user; every authentication compares as many
 	mostTokens int // the same of opaque tokens
@@ -110,6 +111,7 @@ func (p *Policy) WithUser(name string, rules []string) (*Policy, error) {
 	u := newUser(p.lang, name, Origin{})
 	if old := p.users[name]; old != nil {
 		u = old.clone()
+		u.written = nil
 	}
 	// At run time every unknown name is an error, whatever a file may get away with.
 	lang := *p.lang
@@ -151,7 +153,7 @@ func (p *Policy) with(u *User, name string) *Policy {
 		next.users[name] = u
 	}
 	next.index()
-	next.counters.adopt(&next)
+	next.counters.lend(&next)
 	return &next
 }
 

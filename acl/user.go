@@ -25,6 +25,8 @@ type User struct {
 	past          []passwordHash // former ones, newest first; lost at a reload
 	nopassAt      Origin
 	kind          userKind
+	filed         bool        // some file held it when it was last read or written
+	written       *UserSource // what the aclfile says of it; nil: nothing, or it was changed
 
 	// What only policy.yaml can say.
 	note         note

@@ -38,6 +38,9 @@ type options struct {
 	baseline  bool
 	gate      bool
 	timing    bool
+	abuse     bool
+	only      string
+	seed      uint64
 	results   string
 }
 
@@ -61,6 +64,9 @@ func main() {
 	flag.BoolVar(&o.baseline, "baseline", false, "measure the peers only")
 	flag.BoolVar(&o.gate, "gate", false, "exit 3 when a promise is missed")
 	flag.BoolVar(&o.timing, "timing", false, "ask instead whether the time of a failing login tells why it failed")
+	flag.BoolVar(&o.abuse, "abuse", false, "ask instead whether clients that misbehave harm the others; -points picks checks by name")
+	flag.StringVar(&o.only, "only", "", "run one `check` of -abuse in this process; what -abuse starts for each")
+	flag.Uint64Var(&o.seed, "seed", 1, "what -abuse draws its random bytes from")
 	flag.StringVar(&o.results, "results", "", "`folder` for the result files (default bench/results)")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -70,8 +76,11 @@ func main() {
 	// SIGPIPE too: a reader of our output that goes away would otherwise end us before anything is cleaned up.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	run := bench
-	if o.timing {
+	switch {
+	case o.timing:
 		run = timing
+	case o.abuse:
+		run = abuse
 	}
 	missed, err := run(ctx, o.withDefaults())
 	interrupted := ctx.Err() != nil

@@ -17,7 +17,9 @@ import (
 // before left in force.
 type changes struct {
 	mu      sync.Mutex
-	deleted map[string]bool // users that ACL DELUSER removed and a file may still hold
+	deleted map[string]bool // users of the ACL file that ACL DELUSER removed; never more than it holds
+
+	found map[string][]string // by backend: commands that the table does not know
 }
 
 // change replaces the policy in force by one made of it, on all loops at once.
@@ -40,6 +42,7 @@ func (s *Server) install(p *acl.Policy, atRunTime bool) {
 	s.mu.Lock()
 	s.policy.Store(p)
 	s.mu.Unlock()
+	p.InForce()
 	s.each(func(w *worker) { w.rejudge(p, atRunTime) })
 	s.forgetTickets()
 	s.measureHashes(p)
@@ -92,7 +95,7 @@ func (s *session) aclDelUser(args [][]byte) {
 	names := texts(args[2:])
 	srv := s.w.srv
 	s.elsewhere(func() func() {
-		var deleted []string
+		var deleted, filed []string
 		err := srv.change(func(now *acl.Policy) (*acl.Policy, error) {
 			next := now
 			for _, name := range names {
@@ -103,13 +106,16 @@ func (s *session) aclDelUser(args [][]byte) {
 				if without == next {
 					continue
 				}
+				if next.User(name).Filed() {
+					filed = append(filed, name)
+				}
 				next = without
 				deleted = append(deleted, name)
 			}
 			if srv.changes.deleted == nil {
 				srv.changes.deleted = make(map[string]bool)
 			}
-			for _, name := range deleted {
+			for _, name := range filed {
 				srv.changes.deleted[name] = true
 			}
 			return next, nil

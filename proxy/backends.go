@@ -18,6 +18,7 @@ type backendSet struct {
 // newBackend makes one backend; nothing is dialled yet.
 func (s *Server) newBackend(name string, o backend.Options) (*backend.Backend, error) {
 	o.Name, o.Logger = name, s.log
+	s.observe(name, &o)
 	return backend.New(o)
 }
 
@@ -146,7 +147,9 @@ func (s *Server) leaveBackends(former map[string]*backend.Backend) {
 			case <-s.proofs.ctx.Done(): // the server closes, and with it the loops
 				return
 			}
-			s.metrics.ForgetNode(name, b.Node())
+			for _, n := range b.State() {
+				s.metrics.ForgetNode(name, n.Address)
+			}
 			s.mu.Lock()
 			delete(s.leaving, name)
 			s.mu.Unlock()

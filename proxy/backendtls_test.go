@@ -27,12 +27,12 @@ func TestANodeIsReachedOverMutualTLSAndLoggedInTo(t *testing.T) {
 	files := nodeFiles(t)
 	at := func(name string) string { return filepath.Join(files, name) }
 	node := redistest.Start(t, redistest.TLS(at("server.crt"), at("server.key"), at("ca.crt")), redistest.RequirePass("node-pw"))
-	client := func(ca, name string) func() (*tls.Config, error) {
+	client := func(ca, name string) func(string) (*tls.Config, error) {
 		c, err := tlsutil.LoadClient(tlsutil.ClientOptions{CAFile: ca, CertificateFile: at("proxy.crt"), KeyFile: at("proxy.key"), ServerName: name})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return func() (*tls.Config, error) { return c.Config("127.0.0.1") }
+		return c.Config
 	}
 	password := func() (string, error) { return "node-pw", nil }
 
@@ -62,7 +62,7 @@ func TestANodeIsReachedOverMutualTLSAndLoggedInTo(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.backend.TLS, s.backend.Password = func() (*tls.Config, error) { return c.Config("127.0.0.1") }, password
+			s.backend.TLS, s.backend.Password = func(string) (*tls.Config, error) { return c.Config("127.0.0.1") }, password
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,3 +13,13 @@ func (s *Server) Hold() (release func()) {
 func (s *Server) SetUser(name string, rules ...string) error {
 	return s.change(func(now *acl.Policy) (*acl.Policy, error) { return now.WithUser(name, rules) })
 }
+
+// Learn does what an answer of a backend to COMMAND does.
+func (s *Server) Learn(backend string, commands ...string) error { return s.learn(backend, commands) }
+
+// Deleted is how many deleted users are remembered.
+func (s *Server) Deleted() int {
+	s.changes.mu.Lock()
+	defer s.changes.mu.Unlock()
+	return len(s.changes.deleted)
+}

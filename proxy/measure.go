@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/acl/command"
 	"github.com/sallyport/sallyport/metrics"
 	"github.com/sallyport/sallyport/proxy/audit"
+	"github.com/sallyport/sallyport/proxy/backend"
 )
 
 // classNames are the values of the class label, by command.Class.
@@ -39,6 +40,26 @@ func (s *Server) measure() error {
 		s.certified(s.opts.Listeners)
 	}
 	return err
+}
+
+// observe has what happens to a backend's nodes counted.
+func (s *Server) observe(name string, o *backend.Options) {
+	o.Routing.Pinged = func(e backend.Endpoint, took time.Duration, err error) {
+		if err == nil {
+			s.metrics.Node(name, e.Address).Pinged(took)
+		}
+	}
+	o.Routing.Changed = func(before, now *backend.Topology) {
+		s.metrics.TopologyChanged(name)
+		if before == nil {
+			return
+		}
+		for _, e := range before.Nodes() {
+			if !now.Has(e) {
+				s.metrics.ForgetNode(name, e.Address)
+			}
+		}
+	}
 }
 
 // certified states when the listeners' certificates expire, and how old their
@@ -100,8 +121,11 @@ func (s *Server) gather(add func(*metrics.Loop)) {
 	}
 	s.metrics.Count(func(l *metrics.Loop) { l.BufferBytes = s.kept.Load() })
 	for name, b := range s.backends.Load().now {
-		s.metrics.Node(name, b.Node()).Up(b.Up())
-		s.metrics.Node(name, b.Node()).SetConnections(b.Connections())
+		for _, n := range b.State() {
+			node := s.metrics.Node(name, n.Address)
+			node.Up(n.Up)
+			node.SetConnections(n.Connections)
+		}
 	}
 }
 

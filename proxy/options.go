@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"github.com/sallyport/sallyport/acl"
@@ -75,7 +76,7 @@ type ListenerOptions struct {
 type Limits struct {
 	Connections          int
 	ConnectionsPerSource int // 0: no limit below Connections
-	Handshakes           int // TLS handshakes at work at a time; those that wait for their client don't count
+	Handshakes           int // TLS handshakes at work at a time; those that wait for their client don't count. By default one fewer than GOMAXPROCS, at least one: a loop then never waits for a processor behind strangers
 	HandshakeTimeout     time.Duration
 	AuthTimeout          time.Duration
 	AuthFailureDelay     time.Duration // after the receipt of an AUTH that fails, whatever fails in it; negative: none
@@ -99,7 +100,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		Connections:      10000,
-		Handshakes:       256,
+		Handshakes:       max(1, runtime.GOMAXPROCS(0)-1),
 		HandshakeTimeout: 10 * time.Second,
 		AuthTimeout:      10 * time.Second,
 		AuthFailureDelay: 100 * time.Millisecond,

@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/loop"
 	"github.com/sallyport/sallyport/tlsutil"
+	"go.uber.org/zap"
 )
 
 // Reload puts a new configuration in force without dropping a connection that it
@@ -60,6 +61,8 @@ func (s *Server) Reload(o Options) error {
 	s.mu.Unlock()
 	for name, b := range s.backends.Load().now {
 		b.SetLogin(o.Backends[name].User, o.Backends[name].Password, o.Backends[name].TLS)
+		b.SetControlLogin(o.Backends[name].Routing)
+		b.SetDiscover(o.Backends[name].Discover)
 	}
 	s.setLimits(o.Limits)
 	for _, k := range plan.kept {
@@ -82,13 +85,13 @@ func (s *Server) Reload(o Options) error {
 
 // reloadable says what of o differs that can't change while running.
 func (s *Server) reloadable(o *Options) error {
-	if o.Policy != nil && o.Policy.Table() != s.opts.Table {
+	if o.Policy != nil && o.Policy.Table().Base() != s.opts.Table.Base() {
 		return fmt.Errorf("the policy speaks of another command table; restart to change it")
 	}
 	for name, now := range s.backends.Load().now {
 		to, ok := o.Backends[name]
-		if ok && (!slices.Equal(to.Nodes, now.Nodes()) || (to.TLS == nil) == now.Encrypted()) {
-			return fmt.Errorf("backend %s: nodes and whether they speak TLS need a restart, or a backend of another name", name)
+		if ok && !now.Same(&to) {
+			return fmt.Errorf("backend %s: nodes, topology, nodes_allow, wait and whether they speak TLS need a restart, or a backend of another name", name)
 		}
 	}
 	for _, l := range o.Listeners {
@@ -151,13 +154,19 @@ func (s *Server) SetPolicy(p *acl.Policy) {
 	s.changes.mu.Lock()
 	defer s.changes.mu.Unlock()
 	s.forgetChanges()
+	// A reload is read against the table there was when it began.
+	if with, err := s.withFound(p); err == nil {
+		p = with
+	} else {
+		s.log.Error("what was learned from backends is out of force until the next reload", zap.Error(err))
+	}
 	s.install(p, false)
 }
 
 // rejudge holds every open session against a new policy. Where it was changed at
 // run time, a session goes on whose user has another password now, as in Redis.
 func (w *worker) rejudge(p *acl.Policy, atRunTime bool) {
-	w.policy = p
+	w.policy, w.table = p, p.Table()
 	w.lenient = atRunTime
 	defer func() { w.lenient = false }()
 	for sn := w.sessions; sn != nil; {

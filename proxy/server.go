@@ -69,6 +69,7 @@ func NewServer(o Options) (*Server, error) {
 	o.Limits = o.Limits.withDefaults()
 	s := &Server{opts: o, log: o.Logger, fatal: make(chan error, 1), shutdown: o.Shutdown}
 	s.policy.Store(o.Policy)
+	o.Policy.InForce()
 	s.born, s.runID = time.Now(), newRunID()
 	s.refuseProbes.Store(o.RefuseProbes)
 	s.aclFile.Store(o.ACLFile)
@@ -107,6 +108,8 @@ func NewServer(o Options) (*Server, error) {
 	s.measureHashes(o.Policy)
 	s.proofs.out.Add(1)
 	go s.watchTime()
+	s.proofs.out.Add(1)
+	go s.discover()
 	return s, nil
 }
 
@@ -121,6 +124,7 @@ func (s *Server) attach(l *loop.Loop) {
 	s.workers[l.ID()] = w
 	// A reload between building the worker and listing it must not be missed.
 	w.policy = s.policy.Load()
+	w.table = w.policy.Table()
 	w.draining = s.draining.Load()
 	w.setLimits(s.limits)
 	w.leaveFormer()

@@ -58,7 +58,7 @@ func (w *worker) now() time.Time { return w.clock() }
 // newWorker runs on the loop before its first turn.
 func newWorker(srv *Server, l *loop.Loop) *worker {
 	w := &worker{
-		srv: srv, loop: l, clock: l.Now, arm: l.Arm, post: l.Post, table: srv.opts.Table, policy: srv.policy.Load(), limits: srv.opts.Limits,
+		srv: srv, loop: l, clock: l.Now, arm: l.Arm, post: l.Post, table: srv.policy.Load().Table(), policy: srv.policy.Load(), limits: srv.opts.Limits,
 		recorder: srv.opts.Recorder, pools: make(map[string]*backend.Pool), scratch: make([]byte, 0, 4096),
 		retiring: make(map[string]func()),
 	}

@@ -31,6 +31,7 @@ type Table struct {
 	byName     map[string]*Spec
 	top        *index // of the commands that are no subcommands
 	categories Categories
+	base       *Table // without what was discovered; nil: nothing was
 }
 
 // Newest gives the table of the newest commands known, those of Redis, of its
@@ -126,7 +127,8 @@ func (t *Table) Label() string { return t.label }
 // Len is the number of commands and subcommands; IDs are below it.
 func (t *Table) Len() int { return len(t.specs) }
 
-// Specs gives all commands and subcommands, indexed by ID and sorted by name.
+// Specs gives all commands and subcommands, indexed by ID and sorted by name;
+// discovered ones follow the others.
 // The slice is the table's own: read only.
 func (t *Table) Specs() []*Spec { return t.specs }
 

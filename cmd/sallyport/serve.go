@@ -195,6 +195,7 @@ func (d *daemon) build(cfg *config.Config, passed *sockets) error {
 		l := &options.Listeners[i]
 		l.Bound = passed.take(l.Network, l.Address)
 	}
+	boundCollector(options.Limits)
 	if d.server, err = proxy.NewServer(options); err != nil {
 		for _, l := range options.Listeners {
 			if l.Bound != nil {
@@ -216,6 +217,7 @@ func (d *daemon) run(ctx context.Context, signals <-chan os.Signal) error {
 	watching, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	d.watch.reload = func() error { return d.reload(audit.MethodWatch) }
+	go tidy(watching)
 	go func() {
 		defer close(ended)
 		d.watch.run(watching)

@@ -15,14 +15,16 @@ import (
 // Endpoint is where a node listens. Network is "tcp" or "unix".
 type Endpoint struct{ Network, Address string }
 
-// Options describes a deployment. Only a standalone node is carried so far.
+// Options describes a deployment.
 type Options struct {
 	Name        string
-	Nodes       []Endpoint
-	User        string                      // backend user; empty: the default user
-	Password    func() (string, error)      // asked at each dial, so that a rotated file needs no restart; nil: no login
-	TLS         func() (*tls.Config, error) // asked at each dial; nil: plaintext
-	DialTimeout time.Duration               // TCP, TLS and login together; 0: 2 s
+	Nodes       []Endpoint                             // where it is found; of a Cluster some are enough
+	User        string                                 // backend user; empty: the default user
+	Password    func() (string, error)                 // asked at each dial, so that a rotated file needs no restart; nil: no login
+	TLS         func(host string) (*tls.Config, error) // asked at each dial; nil: plaintext
+	DialTimeout time.Duration                          // TCP, TLS and login together; 0: 2 s
+	Routing     Routing                                // how several nodes are found
+	Discover    bool                                   // commands that the proxy does not know are learned from it
 	Logger      *zap.Logger
 }
 
@@ -33,10 +35,13 @@ var ErrUnavailable = errors.New("backend unavailable")
 type Backend struct {
 	opts   Options
 	login  atomic.Pointer[login]
+	learns atomic.Bool // see Options.Discover
 	info   atomic.Pointer[Info]
 	up     atomic.Int64 // connections in service now, over all loops
 	dials  sync.WaitGroup
 	logged atomic.Int64 // Unix ns of the last dial failure put in the log
+
+	following
 }
 
 // Info is what the node said of itself at the last login.
@@ -47,8 +52,8 @@ type Info struct {
 
 // New builds a Backend; nothing is dialled before a loop asks for a Pool.
 func New(o Options) (*Backend, error) {
-	if len(o.Nodes) != 1 {
-		return nil, errors.New("backend " + o.Name + ": a standalone deployment has exactly one node")
+	if err := o.fits(); err != nil {
+		return nil, err
 	}
 	if o.DialTimeout <= 0 {
 		o.DialTimeout = 2 * time.Second
@@ -58,6 +63,8 @@ func New(o Options) (*Backend, error) {
 	}
 	b := &Backend{opts: o}
 	b.SetLogin(o.User, o.Password, o.TLS)
+	b.steer()
+	b.SetDiscover(o.Discover)
 	return b, nil
 }
 
@@ -65,26 +72,23 @@ func New(o Options) (*Backend, error) {
 type login struct {
 	user     string
 	password func() (string, error)
-	tls      func() (*tls.Config, error)
+	tls      func(host string) (*tls.Config, error)
 }
 
 // SetLogin changes how connections dialled from now on introduce themselves; see
 // Options. Those in service go on.
-func (b *Backend) SetLogin(user string, password func() (string, error), tls func() (*tls.Config, error)) {
+func (b *Backend) SetLogin(user string, password func() (string, error), tls func(host string) (*tls.Config, error)) {
 	b.login.Store(&login{user, password, tls})
 }
 
+// SetDiscover changes whether commands are to be learned from the deployment.
+func (b *Backend) SetDiscover(on bool) { b.learns.Store(on) }
+
+// Discovers says whether commands are to be learned from the deployment.
+func (b *Backend) Discovers() bool { return b.learns.Load() }
+
 // Name is the deployment's name in the configuration.
 func (b *Backend) Name() string { return b.opts.Name }
-
-// Node is the address of the node, for metrics and logs; clients never see it.
-func (b *Backend) Node() string { return b.opts.Nodes[0].Address }
-
-// Nodes gives what New was told. It must not be changed.
-func (b *Backend) Nodes() []Endpoint { return b.opts.Nodes }
-
-// Encrypted says whether nodes are spoken to over TLS.
-func (b *Backend) Encrypted() bool { return b.login.Load().tls != nil }
 
 // Up reports whether any connection is in service.
 func (b *Backend) Up() bool { return b.up.Load() > 0 }
@@ -96,12 +100,16 @@ func (b *Backend) Connections() int { return int(b.up.Load()) }
 func (b *Backend) Info() *Info { return b.info.Load() }
 
 // Wait returns when no dial is under way any more. Close the pools first.
-func (b *Backend) Wait() { b.dials.Wait() }
+func (b *Backend) Wait() {
+	b.unfollow()
+	b.dials.Wait()
+}
 
 // Key tells a loop's pipelines apart.
 type Key struct {
 	DB    int
-	Proto int // 2 or 3
+	Proto int      // 2 or 3
+	Node  Endpoint // zero: the primary, or where there are several any of them
 }
 
 // Pool is a Backend's share of one loop. It belongs to that loop's goroutine.
@@ -128,12 +136,16 @@ type line struct {
 	failed int           // attempts in a row without a connection that lasted
 	since  time.Time     // when the connection was attached
 	asked  []func(error) // who wants to know how the attempt under way ends
+	at     Endpoint      // where the connection goes, or went last
+	trying bool          // an attempt is under way
+	outage outage
 }
 
 // Pool makes a loop's share of the backend and begins to connect database 0 for
 // RESP2, so that the first client does not wait. Call it on the loop.
 func (b *Backend) Pool(l *loop.Loop) *Pool {
 	p := &Pool{b: b, l: l, lines: make(map[Key]*line)}
+	b.follow(p)
 	p.Pipeline(Key{DB: 0, Proto: 2})
 	return p
 }
@@ -203,8 +215,10 @@ func (p *Pool) Probe(k Key, done func(error)) {
 // Close ends every connection; waiters hear Lost or Unavailable. Nothing is dialled afterwards.
 func (p *Pool) Close() {
 	p.closed = true
+	p.b.leave(p)
 	for _, ln := range p.lines {
 		ln.retry.Stop()
+		ln.outage.over()
 		if ln.conn != nil {
 			ln.conn.Close()
 		}
@@ -218,7 +232,7 @@ func (p *Pool) Close() {
 
 // dial starts one attempt; calls may queue meanwhile.
 func (ln *line) dial() {
-	ln.state = dialling
+	ln.state, ln.trying, ln.outage.held = dialling, true, false
 	b, l := ln.pool.b, ln.pool.l
 	b.dials.Add(1)
 	go func() {
@@ -232,9 +246,16 @@ func (ln *line) dial() {
 
 // connected runs on the loop with the outcome of an attempt.
 func (ln *line) connected(n *node, err error) {
-	if err == nil && ln.pool.closed {
-		n.close()
+	ln.trying = false
+	if ln.pool.closed || ln.state == closed {
+		if err == nil {
+			n.close()
+		}
 		return
+	}
+	if err == nil && !ln.leadsTo(n.at) {
+		n.close()
+		err = errElsewhere
 	}
 	if err == nil {
 		if ln.conn, err = ln.pool.l.Adopt(n.transport, n.tls, ln, nil); err != nil {
@@ -245,6 +266,8 @@ func (ln *line) connected(n *node, err error) {
 		ln.unreachable(err)
 		return
 	}
+	ln.at = n.at
+	ln.outage.over()
 	ln.conn.Fragile(true)
 	ln.since = ln.pool.l.Now()
 	ln.pool.b.info.Store(&n.info)
@@ -268,13 +291,18 @@ func (ln *line) up(now bool) {
 	switch {
 	case now && !was:
 		ln.pool.b.up.Add(1)
+		ln.pool.b.at(ln.at).Add(1)
 	case !now && was:
 		ln.pool.b.up.Add(-1)
+		ln.pool.b.at(ln.at).Add(-1)
 	}
 }
 
 // unreachable fails what queued and plans the next attempt.
 func (ln *line) unreachable(err error) {
+	if ln.hold(err) {
+		return
+	}
 	ln.up(false)
 	ln.drop(backoff)
 	defer ln.tell(err)
@@ -297,7 +325,7 @@ func (ln *line) unreachable(err error) {
 }
 
 func (ln *line) dialAgain() {
-	if !ln.pool.closed && ln.state == backoff {
+	if !ln.pool.closed && !ln.trying && (ln.state == backoff || ln.outage.held) {
 		ln.dial()
 	}
 }
@@ -315,7 +343,7 @@ func (b *Backend) complain(err error) {
 	if now-last < int64(time.Second) || !b.logged.CompareAndSwap(last, now) {
 		return
 	}
-	b.opts.Logger.Warn("backend connection", zap.String("backend", b.opts.Name), zap.String("node", b.Node()), zap.Error(err))
+	b.opts.Logger.Warn("backend connection", zap.String("backend", b.opts.Name), zap.String("node", b.node()), zap.Error(err))
 }
 
 // Data implements loop.Handler.
@@ -378,6 +406,7 @@ func (ln *line) lose(cause error) {
 		return
 	}
 	ln.pool.b.complain(cause)
+	ln.missing()
 	ln.pool.l.Arm(&ln.retry, ln.pauseAfter(lived), ln.dialAgain)
 }
 

@@ -19,6 +19,7 @@ type node struct {
 	transport *loop.Transport
 	tls       *tls.Conn
 	info      Info
+	at        Endpoint
 }
 
 func (n *node) close() { n.conn().Close() }
@@ -43,16 +44,16 @@ func (e *RefusedError) Error() string { return e.Step + " refused: " + e.Reply }
 func (b *Backend) connect(k Key) (*node, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), b.opts.DialTimeout)
 	defer cancel()
-	at, as := b.opts.Nodes[0], b.login.Load()
-	nc, err := (&net.Dialer{}).DialContext(ctx, at.Network, at.Address)
+	at, nc, err := b.reach(ctx, k)
 	if err != nil {
 		return nil, err
 	}
+	as := b.login.Load()
 	deadline, _ := ctx.Deadline()
 	nc.SetDeadline(deadline)
-	n := &node{transport: loop.NewTransport(nc)}
+	n := &node{transport: loop.NewTransport(nc), at: at}
 	if as.tls != nil {
-		cfg, err := as.tls()
+		cfg, err := as.tls(hostOf(at))
 		if err != nil {
 			nc.Close()
 			return nil, err
@@ -129,6 +130,7 @@ func (as *login) introduceBefore6(d *dialogue, password string) error {
 type dialogue struct {
 	conn   net.Conn
 	secret string // what some questions hold and no error may
+	most   int    // bytes of a reply; 0: maxLoginReply
 }
 
 // said is a login reply, raw.
@@ -148,10 +150,10 @@ func (d *dialogue) ask(step string, args ...string) (said, error) {
 	}
 	var framer resp.Framer
 	framer.Reset(3)
-	buf := make([]byte, 0, 512)
+	buf, most := make([]byte, 0, 512), max(d.most, maxLoginReply)
 	for at := 0; ; {
 		if len(buf) == cap(buf) {
-			if cap(buf) >= maxLoginReply {
+			if cap(buf) >= most {
 				return nil, fmt.Errorf("%s: reply too long", step)
 			}
 			buf = append(make([]byte, 0, 2*cap(buf)), buf...)

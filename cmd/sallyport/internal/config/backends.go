@@ -10,14 +10,21 @@ import (
 // backendConfig is one entry of backends:.
 type backendConfig struct {
 	value
-	name         acl.Text
-	nodes        []address
+	login    credentials
+	name     acl.Text
+	nodes    []address
+	tls      *clientFiles
+	client   *tlsutil.Client // loaded from tls
+	discover bool            // its commands are learned
+	used     bool            // by a listener
+	topology
+}
+
+// credentials are how something logs in to a node.
+type credentials struct {
 	user         string
 	password     string
 	passwordFile named
-	tls          *clientFiles
-	client       *tlsutil.Client // loaded from tls
-	used         bool            // by a listener
 }
 
 // clientFiles is tls: of a backend.
@@ -45,63 +52,27 @@ func (r *reader) backends(s *section) []*backendConfig {
 
 func (r *reader) backend(s *section) *backendConfig {
 	b := &backendConfig{value: s.value}
-	r.topology(s.get("topology"))
-	b.nodes = r.nodes(s.required("nodes"))
-	b.user = s.get("user").text().Value
-	r.backendPassword(b, s)
+	b.kind = topologyKind(s.get("topology"))
+	b.nodes = r.nodes(b.kind, s)
+	b.discover = s.get("discover").flag()
+	b.login = loginAs(s)
 	b.tls = r.clientFiles(s.get("tls").section())
-	unsafe := s.get("unsafe_plaintext")
-	for _, n := range b.nodes {
-		r.plaintext(unsafe, s.get("tls").present(), n, s.path+".nodes[0]", "a node on another machine needs tls")
-	}
-	s.close("connections", "announce", "reads", "wait", "nodes_allow", "server_version")
+	r.several(b, s)
+	s.close("connections", "announce", "reads", "server_version")
 	return b
 }
 
-func (r *reader) topology(v value) {
-	t := v.text()
-	if !t.set || v.failedHere() {
-		return
-	}
-	switch t.Value {
-	case "standalone":
-	case "replicated", "sentinel", "cluster", "sharded":
-		v.faultHint("only standalone works yet", "%s is not supported in this version", quoted(t.Value))
-	default:
-		v.word("standalone", "standalone")
-	}
-}
-
-func (r *reader) nodes(v value) []address {
-	items := v.list()
-	switch {
-	case !v.present() || v.failedHere():
-		return nil
-	case len(items) == 0:
-		v.fault("is empty: there is nothing to forward to")
-		return nil
-	case len(items) > 1:
-		items[1].fault("a standalone backend has exactly one node")
-	}
-	var out []address
-	for _, item := range items {
-		if a := item.address(false); a.network != "" {
-			out = append(out, a)
-		}
-	}
-	return out
-}
-
-func (r *reader) backendPassword(b *backendConfig, s *section) {
-	password, passwordFile := s.get("password"), s.get("password_file")
-	user := s.get("user")
+// loginAs reads user, password and password_file.
+func loginAs(s *section) (c credentials) {
+	user, password, passwordFile := s.get("user"), s.get("password"), s.get("password_file")
+	c.user = user.text().Value
 	t := password.nonempty()
-	b.password = t.Value
-	b.passwordFile = passwordFile.passwordFile()
+	c.password = t.Value
+	c.passwordFile = passwordFile.passwordFile()
 	switch {
 	case password.present() && passwordFile.present():
 		passwordFile.fault("password and password_file exclude each other")
-	case b.user != "" && !password.present() && !passwordFile.present():
+	case c.user != "" && !password.present() && !passwordFile.present():
 		user.faultHint("add password_file", "a user needs a password")
 	}
 	if t.set && !t.expanded && t.Value != "" {
@@ -110,6 +81,18 @@ func (r *reader) backendPassword(b *backendConfig, s *section) {
 	if strings.ContainsAny(t.Value, "\r\n") {
 		password.fault("holds a line end")
 	}
+	return c
+}
+
+// ask gives the password at each login, nil if there is none.
+func (c *credentials) ask() func() (string, error) {
+	switch path, password := c.passwordFile.path, c.password; {
+	case path != "":
+		return func() (string, error) { return readPassword(path) }
+	case password != "":
+		return func() (string, error) { return password, nil }
+	}
+	return nil
 }
 
 func (r *reader) clientFiles(s *section) *clientFiles {

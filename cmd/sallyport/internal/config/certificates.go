@@ -23,7 +23,10 @@ func (r *reader) loadTLS(c *Config) {
 	}
 	for _, b := range c.backends {
 		if b.tls != nil {
-			b.client = r.client(b)
+			b.client = r.client(b.tls, b.nodes)
+		}
+		if b.sentinel != nil && b.sentinel.tls != nil {
+			b.sentinel.client = r.client(b.sentinel.tls, b.sentinel.nodes)
 		}
 	}
 	r.adminTLS(c)
@@ -59,10 +62,10 @@ func (r *reader) server(f *serverFiles) *tlsutil.Server {
 	return server
 }
 
-func (r *reader) client(b *backendConfig) *tlsutil.Client {
-	f := b.tls
+// client loads what is shown to nodes, and what they have to show.
+func (r *reader) client(f *clientFiles, nodes []address) *tlsutil.Client {
 	settings := map[string]named{"certificate": f.certificate, "key": f.key, "ca": f.ca}
-	if len(b.nodes) > 0 && b.nodes[0].network == "unix" && f.serverName == "" {
+	if len(nodes) > 0 && nodes[0].network == "unix" && f.serverName == "" {
 		f.faultHint("name the host in the backend's certificate", "%q is missing: a unix socket has no host name to check", "server_name")
 	}
 	client, err := tlsutil.LoadClient(tlsutil.ClientOptions{

@@ -9,7 +9,7 @@ import (
 
 // compile makes the policy and puts its problems among ours.
 func (r *reader) compile(c *Config, src acl.Source) *acl.Policy {
-	src.Table, src.Now, src.Hits = c.Table, r.now, r.keep.Hits
+	src.Table, src.Now, src.Hits, src.Discovery = c.Table, r.now, r.keep.Hits, c.Discovers()
 	for i, l := range c.listeners {
 		if l.name.Value == "" || listed(c.listeners[:i], l.name.Value) {
 			continue // a fault already

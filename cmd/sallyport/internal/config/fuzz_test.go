@@ -153,7 +153,8 @@ type (
 			User, Password  string
 			PasswordFile    string            `yaml:"password_file"`
 			TLS             map[string]string `yaml:"tls"`
-			UnsafePlaintext any               `yaml:"unsafe_plaintext"`
+			Discover        bool
+			UnsafePlaintext any `yaml:"unsafe_plaintext"`
 		}
 		Policy struct {
 			File             string

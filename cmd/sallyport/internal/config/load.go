@@ -94,7 +94,9 @@ func (r *reader) config(s *section) *Config {
 	c.throttle = r.throttle(limits.get("auth_failures"))
 	c.limits = r.limits(limits)
 	c.rules = r.policyFile(s.required("policy").section())
-	c.Table = r.table
+	if c.Table = r.table; !c.Discovers() {
+		c.Table = r.table.Base() // what the running proxy learned is not for this configuration
+	}
 	r.commandNames(c)
 	s.close("events_on", "console", "posture")
 	r.route(c)

@@ -55,6 +55,7 @@ backends:
   cache:
     nodes: ["unix:/run/redis.sock"]
     password: "${REDIS_PASSWORD}"
+    discover: true
 policy:
   file: policy.yaml
   modes: { allow: enforce, guard: enforce, acl: enforce }
@@ -197,7 +198,7 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 		},
 		Backends: map[string]backend.Options{
 			"main":  {Name: "main", User: "proxy", Nodes: []backend.Endpoint{{Network: "tcp", Address: "redis.internal:6379"}}},
-			"cache": {Name: "cache", Nodes: []backend.Endpoint{{Network: "unix", Address: "/run/redis.sock"}}},
+			"cache": {Name: "cache", Discover: true, Nodes: []backend.Endpoint{{Network: "unix", Address: "/run/redis.sock"}}},
 		},
 		Limits: proxy.Limits{
 			Connections: 9, ConnectionsPerSource: 8, Handshakes: 7,
@@ -236,7 +237,7 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 			t.Errorf("backend %s: password of %d bytes, %v", name, len(password), err)
 		}
 	}
-	if conf, err := got.Backends["main"].TLS(); err != nil || conf.ServerName != "redis.internal" || len(conf.Certificates) != 1 {
+	if conf, err := got.Backends["main"].TLS("127.0.0.1"); err != nil || conf.ServerName != "redis.internal" || len(conf.Certificates) != 1 {
 		t.Errorf("backend main: TLS configuration %+v, %v", conf, err)
 	}
 	if got.Backends["cache"].TLS != nil {
@@ -665,5 +666,58 @@ func TestMemoryIsTheLeastLimitOnTheWayUp(t *testing.T) {
 	}
 	if _, err := (machine{root: t.TempDir()}).memory(); err == nil {
 		t.Error("a machine that does not say must be an error")
+	}
+}
+
+func TestSeveralNodesAreReadWithTheirSentinels(t *testing.T) {
+	const text = `
+listeners:
+  - { name: gateway, address: "127.0.0.1:6380", backend: watched }
+  - { name: other, address: "127.0.0.1:6381", backend: pair }
+backends:
+  watched:
+    topology: sentinel
+    sentinel: { name: mymaster, nodes: ["127.0.0.1:26379", "127.0.0.2:26379", "localhost:26379"], user: watch, password: "${PW}" }
+    nodes_allow: [127.0.0.0/8, localhost]
+    wait: 0s
+    control: { user: control, password: "${PW}" }
+  pair:
+    topology: replicated
+    nodes: ["127.0.0.1:7001", "127.0.0.1:7002"]
+policy: { file: policy.yaml }
+`
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "sallyport.yaml"), []byte(text))
+	writeFile(t, filepath.Join(dir, "policy.yaml"), []byte("users: {}\n"))
+	cfg, problems := load(filepath.Join(dir, "sallyport.yaml"), surroundings{
+		env: func(string) (string, bool) { return "hunter2", true }, machine: machine{root: "/"}, now: time.Now,
+	})
+	if cfg == nil {
+		t.Fatal(problems)
+	}
+	got := cfg.Options(Running{}).Backends
+	at := func(a string) backend.Endpoint { return backend.Endpoint{Network: "tcp", Address: a} }
+	want := map[string]backend.Options{
+		"watched": {Name: "watched", Routing: backend.Routing{
+			Kind:      backend.Sentinel,
+			Allow:     backend.Allowed{Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Names: []string{"localhost"}},
+			Sentinels: backend.Sentinels{Name: "mymaster", Nodes: []backend.Endpoint{at("127.0.0.1:26379"), at("127.0.0.2:26379"), at("localhost:26379")}, Login: backend.Login{User: "watch"}},
+			Control:   &backend.Login{User: "control"},
+		}},
+		"pair": {Name: "pair", Nodes: []backend.Endpoint{at("127.0.0.1:7001"), at("127.0.0.1:7002")}, Routing: backend.Routing{
+			Kind: backend.Replicated, Wait: 2 * time.Second,
+		}},
+	}
+	ignored := cmp.Options{
+		cmpopts.IgnoreFields(backend.Options{}, "Password", "TLS", "Logger"), cmpopts.IgnoreFields(backend.Login{}, "Password", "TLS"),
+		cmpopts.EquateComparable(netip.Prefix{}),
+	}
+	if d := cmp.Diff(want, got, ignored); d != "" {
+		t.Errorf("options differ (-want +got):\n%s", d)
+	}
+	for _, login := range []backend.Login{*got["watched"].Routing.Control, got["watched"].Routing.Sentinels.Login} {
+		if p, err := login.Password(); err != nil || p != "hunter2" {
+			t.Errorf("password of %d bytes, %v", len(p), err)
+		}
 	}
 }

@@ -27,7 +27,7 @@ func (r *reader) commandNames(c *Config) {
 		if len(l.renamed)+len(l.disabled) == 0 {
 			continue
 		}
-		names := command.NewNames(c.Table)
+		names := command.NewNames(c.Table.Base())
 		for _, e := range l.renamed {
 			to := e.to.nonempty()
 			if to.Value == "" {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"crypto/tls"
 	"slices"
 
 	"github.com/sallyport/sallyport/acl/token"
@@ -67,20 +66,15 @@ func (c *Config) Options(run Running) proxy.Options {
 }
 
 func (b *backendConfig) options(log *zap.Logger) backend.Options {
-	o := backend.Options{Name: b.name.Value, User: b.user, Logger: log}
+	o := backend.Options{Name: b.name.Value, User: b.login.user, Discover: b.discover, Logger: log}
 	for _, n := range b.nodes {
 		o.Nodes = append(o.Nodes, backend.Endpoint{Network: n.network, Address: n.text})
 	}
-	switch path, password := b.passwordFile.path, b.password; {
-	case path != "":
-		o.Password = func() (string, error) { return readPassword(path) }
-	case password != "":
-		o.Password = func() (string, error) { return password, nil }
-	}
+	o.Password = b.login.ask()
 	if client := b.client; client != nil {
-		host := b.nodes[0].host
-		o.TLS = func() (*tls.Config, error) { return client.Config(host) }
+		o.TLS = client.Config
 	}
+	o.Routing = b.routing()
 	return o
 }
 
@@ -111,6 +105,12 @@ func (c *Config) aclFile(run Running) *proxy.ACLFile {
 			return run.Quietly(file.path, change)
 		},
 	}
+}
+
+// Discovers says whether a running proxy learns commands from a backend that
+// its table does not hold.
+func (c *Config) Discovers() bool {
+	return slices.ContainsFunc(c.backends, func(b *backendConfig) bool { return b.discover })
 }
 
 // RefusesProbes says whether policy.probes is refuse.
@@ -203,7 +203,7 @@ func (c *Config) Credentials() []string {
 		files = append(append(files, f.certificate.path, f.key.path, f.clientCA.path), paths(f.crls)...)
 	}
 	for _, b := range c.backends {
-		files = append(files, b.passwordFile.path)
+		files = append(append(files, b.login.passwordFile.path), b.files()...)
 		if f := b.tls; f != nil {
 			files = append(files, f.ca.path, f.certificate.path, f.key.path)
 		}

@@ -63,8 +63,11 @@ func (r *reader) policyFile(s *section) policy {
 // commands picks the command table: the newest, or that of one server release.
 func (r *reader) commands(v value) {
 	t := v.nonempty()
+	if t.Value == "" && v.present() {
+		return // a fault already
+	}
 	if t.Value == "" {
-		return
+		t.Value = r.table.Label()
 	}
 	table, ok := command.For(t.Value)
 	if !ok {
@@ -77,7 +80,7 @@ func (r *reader) commands(v value) {
 		return
 	}
 	if r.keep.Table != nil && r.keep.Table.Label() == table.Label() {
-		table = r.keep.Table // a running proxy can't change tables, and each For gives a new one
+		table = r.keep.Table // a running proxy can't change tables, each For gives a new one, and it may have learned commands
 	}
 	r.table = table
 }
