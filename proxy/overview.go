@@ -180,21 +180,30 @@ func (s *Server) Users() []UserInfo {
 	return list
 }
 
-// BackendInfo is a backend and its node.
+// BackendInfo is a backend with the nodes it has now.
 type BackendInfo struct {
-	Name        string `json:"name"`
-	Node        string `json:"node"`
+	Name        string     `json:"name"`
+	Up          bool       `json:"up"`
+	Connections int        `json:"connections"`
+	Version     string     `json:"version,omitempty"` // as a node said last
+	Nodes       []NodeInfo `json:"nodes"`
+}
+
+// NodeInfo is a node of a backend.
+type NodeInfo struct {
+	Address     string `json:"address"`
 	Up          bool   `json:"up"`
 	Connections int    `json:"connections"`
-	Version     string `json:"version,omitempty"` // as the node said last
-	TLS         bool   `json:"tls"`
 }
 
 // Backends lists the backends, by name.
 func (s *Server) Backends() []BackendInfo {
 	var list []BackendInfo
 	for name, b := range s.backends.Load().now {
-		i := BackendInfo{Name: name, Node: b.Node(), Up: b.Up(), Connections: b.Connections(), TLS: b.Encrypted()}
+		i := BackendInfo{Name: name, Up: b.Up(), Connections: b.Connections(), Nodes: []NodeInfo{}}
+		for _, n := range b.State() {
+			i.Nodes = append(i.Nodes, NodeInfo(n))
+		}
 		if info := b.Info(); info != nil {
 			i.Version = info.Version
 		}

@@ -147,7 +147,7 @@ func shown[T any](list func() T) func(context.Context) (any, error) {
 func (d *daemon) explain(_ context.Context, q admin.Question) (any, error) {
 	live := *d.access.cfg.Load()
 	live.Policy = d.server.Policy()
-	said, err := explain(&live, whence{q.From, q.Listener}, q.User, q.Command)
+	said, err := explain(&live, whence{from: q.From, listener: q.Listener}, q.User, q.Command)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", admin.ErrQuestion, err)
 	}
