@@ -124,6 +124,7 @@ func (d *daemon) adminOptions(a *config.Admin) admin.Options {
 			return d.server.Sessions(ctx, proxy.SessionQuery{After: p.After, Limit: p.Limit, User: p.User, Listener: p.Listener})
 		},
 		EndSession: d.server.EndSession,
+		Events:     d.events,
 		Explain:    d.explain,
 		Drain:      func() { d.drain <- struct{}{} },
 		Reload:     func(_ context.Context, who admin.Caller) error { return d.reloadFor(audit.MethodAPI, who.Name) },
@@ -136,6 +137,19 @@ func (d *daemon) adminOptions(a *config.Admin) admin.Options {
 		o.Identify = d.access.identify
 	}
 	return o
+}
+
+// events gives what happened last; of these kinds alone, if any are named.
+func (d *daemon) events(n int, after uint64, kinds []string) ([][]byte, error) {
+	f := audit.Filter{After: after}
+	for _, name := range kinds {
+		k, ok := audit.KindNamed(name)
+		if !ok {
+			return nil, fmt.Errorf("there is no such kind of event: %.32q", name)
+		}
+		f.Kinds = append(f.Kinds, k)
+	}
+	return d.recorder.Recent(n, f), nil
 }
 
 // shown is an overview that can't fail.
