@@ -39,6 +39,7 @@ or a bad configuration, 3 findings under check --strict.`,
 		newACL(std),
 		newCert(std),
 		newToken(std),
+		newAudit(std),
 		newAdmin(std),
 		newVersion(std),
 	)
