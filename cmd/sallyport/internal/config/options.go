@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"time"
 
 	"github.com/sallyport/sallyport/acl/token"
 	"github.com/sallyport/sallyport/proxy"
@@ -9,6 +10,9 @@ import (
 	"github.com/sallyport/sallyport/proxy/backend"
 	"go.uber.org/zap"
 )
+
+// pingEvery is how often a single node is asked PING.
+const pingEvery = time.Second
 
 // Running is what a configuration needs from the process that runs it.
 type Running struct {
@@ -34,8 +38,10 @@ func (c *Config) Options(run Running) proxy.Options {
 		Recorder: run.Recorder,
 		Logger:   run.Logger,
 		Version:  run.Version,
-		Auth:     proxy.Auth{Tokens: run.Tokens, TokenSwitch: c.rules.tokenSwitch, NoThrottle: c.throttle == nil},
-		ACLFile:  c.aclFile(run),
+
+		PingEvery: pingEvery,
+		Auth:      proxy.Auth{Tokens: run.Tokens, TokenSwitch: c.rules.tokenSwitch, NoThrottle: c.throttle == nil},
+		ACLFile:   c.aclFile(run),
 
 		RefuseProbes: c.rules.refuseProbes,
 		EventsOn:     c.eventsOn,
