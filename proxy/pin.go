@@ -196,7 +196,7 @@ func (s *session) waitFor(args [][]byte) {
 		s.declined(f)
 		return
 	}
-	if f := s.pipe.Send(unheard{}, 0, s.at, ping); f != 0 {
+	if f := s.pipe.Send(unheard{}, 0, s.at, pingCall); f != 0 {
 		s.declined(f)
 		s.unpin()
 		return
@@ -204,7 +204,7 @@ func (s *session) waitFor(args [][]byte) {
 	s.alone(turnAlone, args)
 }
 
-var ping = [][]byte{[]byte("PING")}
+var pingCall = [][]byte{[]byte("PING")}
 
 // unheard waits for replies that nobody wants to know.
 type unheard struct{}
