@@ -70,6 +70,9 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 	for name := range srv.backends.Load().now {
 		w.pool(name)
 	}
+	if every := srv.opts.PingEvery; every > 0 && l.ID() == 0 {
+		w.beat(every)
+	}
 	return w
 }
 
