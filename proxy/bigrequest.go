@@ -66,9 +66,21 @@ func (s *session) takeLarge() bool {
 	return true
 }
 
+// goesAside reports a big call that has to have a connection to itself. A session
+// that is bound to a connection of its own has that already.
+func (s *session) goesAside(call *command.Call) bool {
+	return s.reader.Size() > bigRequest && call.Class == command.Shared && !s.bound()
+}
+
+// bound reports a session whose calls have to go over its own connection, or wait
+// for an EXEC.
+func (s *session) bound() bool {
+	return s.apart != nil && (s.apart.why != 0 || s.apart.txn != nil)
+}
+
 // pourable reports whether nothing that is decided about a call hangs on its last argument.
 func (s *session) pourable(args [][]byte) bool {
-	if s.user == nil {
+	if s.user == nil || s.bound() {
 		return false
 	}
 	if s.names != nil {
@@ -156,5 +168,5 @@ func (s *session) stopPouring() {
 	}
 }
 
-// poured reports a session that waits for nothing but its node to take what it sent.
+// pouredFull reports a session that waits for nothing but its node to take what it sent.
 func (s *session) pouredFull() bool { return s.pour != nil && s.pour.pipe != nil && s.stuck }

@@ -35,7 +35,7 @@ func (s *session) finish(reason audit.CloseReason) {
 	}
 	s.finishing, s.reason = true, reason
 	s.stopPouring()
-	if s.slots.len() == 0 && !s.waiting {
+	if s.slots.len() == 0 && !s.waiting && !s.pushing || s.unattended() {
 		s.end(reason)
 		return
 	}
@@ -62,6 +62,7 @@ func (s *session) end(reason audit.CloseReason) {
 func (s *session) depart(reason audit.CloseReason, within time.Duration) {
 	s.ended, s.reason = true, reason
 	s.stopTimers()
+	s.closeOwn()
 	s.port.CloseAfterFlush(within)
 }
 
