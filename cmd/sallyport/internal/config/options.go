@@ -73,7 +73,7 @@ func (c *Config) Options(run Running) proxy.Options {
 }
 
 func (b *backendConfig) options(log *zap.Logger) backend.Options {
-	o := backend.Options{Name: b.name.Value, User: b.login.user, Discover: b.discover, Logger: log}
+	o := backend.Options{Name: b.name.Value, User: b.login.user, Discover: b.discover, Connections: b.own, Logger: log}
 	for _, n := range b.nodes {
 		o.Nodes = append(o.Nodes, backend.Endpoint{Network: n.network, Address: n.text})
 	}
