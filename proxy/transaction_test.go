@@ -10,7 +10,11 @@ import (
 // queued, and a right that is taken away before EXEC is gone at EXEC.
 func TestEscalation_hello_and_auth_inside_multi(t *testing.T) {
 	node := redistest.Start(t)
-	r := withRig(t, node.Addr(), func(s *setup) { s.changeable = true; s.users["admin"] = everything + " +acl|setuser +acl|log"; s.users["app"] = "on ~app:* &app:* +@read +@write +@connection +@transaction +@pubsub +acl|whoami" })
+	r := withRig(t, node.Addr(), func(s *setup) {
+		s.changeable = true
+		s.users["admin"] = everything + " +acl|setuser +acl|log"
+		s.users["app"] = "on ~app:* &app:* +@read +@write +@connection +@transaction +@pubsub +acl|whoami"
+	})
 	const notHere = "ERR Command not allowed inside a transaction"
 	for _, line := range [][]string{
 		{"AUTH", "root", "root-pw"}, {"HELLO", "3", "AUTH", "root", "root-pw"}, {"HELLO", "2"},
