@@ -285,6 +285,10 @@ func (s *session) turned() {
 func (s *session) part(clean bool) {
 	a := s.apart
 	s.pipe = nil
+	if a.choked {
+		a.choked = false
+		a.own.Resume()
+	}
 	switch {
 	case a.tainted || a.own.Ended():
 		a.own.Close()
@@ -330,7 +334,7 @@ func (s *session) Push(p []byte, last bool) {
 	}
 	s.pushing = !last
 	s.send(p)
-	if last && s.slots.n > 0 {
+	if last && (s.slots.n > 0 || s.finishing) {
 		s.settle()
 	}
 	s.choke()
@@ -381,7 +385,9 @@ func (s *session) Lost() {
 	}
 	if a.why != 0 || s.pushing {
 		s.depart(audit.CloseBackendLost, farewell)
+		return
 	}
+	s.settled()
 }
 
 // selectOwn is SELECT while the session is on its own connection, which carries it.
