@@ -110,9 +110,10 @@ func TestDocumentChecksSeeWhatIsMissing(t *testing.T) {
 // README's files are the example's, and load without a fault or a finding.
 func TestReadmeConfigurationLoads(t *testing.T) {
 	blocks := fencesOf(readText(t, "README.md"), "yaml")
-	if len(blocks) != 3 {
-		t.Fatalf("README has %d yaml blocks, not 3", len(blocks))
+	if len(blocks) != 4 {
+		t.Fatalf("README has %d yaml blocks, not 4", len(blocks))
 	}
+	backendsLoad(t, blocks[3])
 	if file := readText(t, "deploy/examples/factors/policy.yaml"); !strings.Contains(file, blocks[2]) {
 		t.Error("README shows other users than deploy/examples/factors has")
 	}
@@ -126,6 +127,30 @@ func TestReadmeConfigurationLoads(t *testing.T) {
 		if got := cfg.Policy.User(user); (got != nil && got.Enabled()) != want {
 			t.Errorf("user %s: on is not %v", user, want)
 		}
+	}
+}
+
+// backendsLoad holds that backends as README shows them are without a fault.
+func backendsLoad(t *testing.T, backends string) {
+	t.Helper()
+	dir := t.TempDir()
+	made, err := tlsutil.WriteDevDir(filepath.Join(dir, "tls"), tlsutil.DevOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(made.CA, filepath.Join(dir, "tls", "redis-ca.crt")); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"sallyport.yaml": "listeners: [{ name: main, address: \"127.0.0.1:6380\" }]\n" + backends + "policy: { file: policy.yaml }\n",
+		"policy.yaml":    "users: {}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, problems := config.Load(filepath.Join(dir, "sallyport.yaml")); len(problems.Faults()) > 0 {
+		t.Errorf("README's backends: %s", problems.Faults())
 	}
 }
 

@@ -122,6 +122,7 @@ type Pool struct {
 	b      *Backend
 	l      *loop.Loop
 	lines  map[Key]*line
+	router *Router // nil: all calls go to one node
 	closed bool
 }
 
@@ -146,6 +147,7 @@ type line struct {
 func (b *Backend) Pool(l *loop.Loop) *Pool {
 	p := &Pool{b: b, l: l, lines: make(map[Key]*line)}
 	b.follow(p)
+	p.router = newRouter(p)
 	p.Pipeline(Key{DB: 0, Proto: 2})
 	return p
 }
@@ -216,6 +218,9 @@ func (p *Pool) Probe(k Key, done func(error)) {
 func (p *Pool) Close() {
 	p.closed = true
 	p.b.leave(p)
+	if p.router != nil {
+		defer p.router.close()
+	}
 	for _, ln := range p.lines {
 		ln.retry.Stop()
 		ln.outage.over()

@@ -59,6 +59,9 @@ func (b *Backend) Same(o *Options) bool {
 	return slices.Equal(o.Nodes, b.opts.Nodes) && (o.TLS == nil) == (b.login.Load().tls == nil) && o.Routing.Same(&b.opts.Routing)
 }
 
+// Announce is Routing.Announce.
+func (b *Backend) Announce() string { return b.opts.Routing.Announce }
+
 // leave ends that.
 func (b *Backend) leave(p *Pool) {
 	b.mu.Lock()
@@ -208,12 +211,18 @@ func (p *Pool) retarget(broken Endpoint) {
 	if p.closed {
 		return
 	}
+	if p.router != nil {
+		p.router.update()
+	}
 	for k, ln := range p.lines {
 		want, err := p.b.target(k)
 		switch {
 		case err == errElsewhere:
 			delete(p.lines, k)
 			ln.abandon()
+		case p.router != nil && ln.conn == nil && k.Node != (Endpoint{}) && !p.router.topo.leads(k.Node):
+			ln.outage.spent, ln.outage.held = true, false
+			ln.drop(backoff) // what waits here finds its way to the new primary
 		case ln.conn != nil && (ln.at != want || ln.at == broken):
 			conn := ln.conn
 			ln.lose(errElsewhere)

@@ -53,12 +53,12 @@ func (r *reader) backends(s *section) []*backendConfig {
 func (r *reader) backend(s *section) *backendConfig {
 	b := &backendConfig{value: s.value}
 	b.kind = topologyKind(s.get("topology"))
-	b.nodes = r.nodes(b.kind, s)
+	b.nodes = r.nodes(b, s)
 	b.discover = s.get("discover").flag()
 	b.login = loginAs(s)
 	b.tls = r.clientFiles(s.get("tls").section())
 	r.several(b, s)
-	s.close("connections", "announce", "reads", "server_version")
+	s.close("connections", "reads", "server_version")
 	return b
 }
 
