@@ -69,6 +69,9 @@ const (
 	RateLimited     // more commands a second than the user may make
 	UserConnections // more connections than the user may have
 
+	// The record.
+	RecordUnavailable // events can't be kept, and on_full: refuse lets nobody in meanwhile
+
 	reasonCount
 )
 
@@ -127,6 +130,7 @@ var reasonCodes = [reasonCount]string{
 	TTLRequired:          "ttl_required",
 	RateLimited:          "rate_limited",
 	UserConnections:      "user_connections",
+	RecordUnavailable:    "record_unavailable",
 }
 
 // String gives the code used in events and metric labels. A value outside the

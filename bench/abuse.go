@@ -36,7 +36,7 @@ type abuseSizes struct {
 	pipeline   int           // commands in one pipeline
 	big        int64         // bytes of one value, in and out
 	connectors int           // connections to a process with 256 descriptors
-	handshake  time.Duration // limits.handshake_timeout and auth_timeout; 0: the standard ones
+	handshake  time.Duration // limits.handshake_timeout, auth_timeout and command_timeout; 0: the standard ones
 	write      time.Duration // limits.write_timeout; 0: the standard one
 	settle     time.Duration // over which idle CPU is measured
 }
@@ -226,6 +226,7 @@ func (s *stage) shorter(given []string) (limits []string) {
 	}
 	set("handshake_timeout", s.size.handshake.String())
 	set("auth_timeout", s.size.handshake.String())
+	set("command_timeout", s.size.handshake.String())
 	set("write_timeout", s.size.write.String())
 	set("connections", "12000")
 	return limits

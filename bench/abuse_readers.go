@@ -10,8 +10,8 @@ import (
 	"github.com/sallyport/sallyport/proxy/redistest"
 )
 
-// perIdle is what a client may cost beside its buffers, in KiB.
-const perIdle = 20
+// perReader is what a client may cost beside its buffers, in KiB.
+const perReader = 20
 
 // smallWindow keeps the kernel from reading in the clients' stead.
 const smallWindow = 16 << 10
@@ -74,7 +74,7 @@ func abuseReaders(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	bound := float64(s.size.memory)*1.2 + float64(empty.rss)/mib + perIdle*float64(s.size.readers)/1024
+	bound := float64(s.size.memory)*1.2 + float64(empty.rss)/mib + perReader*float64(s.size.readers)/1024
 	s.judge("RSS at most", float64(after.peak)/mib, "MiB", bound, 0)
 	s.judge("clients that were never closed", float64(open), "clients", 0, 0)
 	if open == 0 {

@@ -32,11 +32,11 @@ const closeSlack = 3 * time.Second
 
 // slowKinds are the four, by limits the standard ones or the stage's.
 func slowKinds(s *stage) []slowKind {
-	handshake := standardHandshake
+	handshake, command := standardHandshake, standardCommand
 	if s.size.handshake > 0 {
-		handshake = s.size.handshake
+		handshake, command = s.size.handshake, s.size.handshake
 	}
-	kinds := []slowKind{
+	return []slowKind{
 		{"before TLS", handshake, func(ctx context.Context, s *stage, conf *tls.Config) (net.Conn, []byte, error) {
 			hello, err := clientHello(conf)
 			if err != nil {
@@ -63,14 +63,11 @@ func slowKinds(s *stage) []slowKind {
 			nc, _, err := stranger.loggedIn(ctx, "mtls", conf)
 			return nc, redistest.Encode("AUTH", s.proxy.user, s.proxy.password), err
 		}},
-	}
-	if s.size.handshake == 0 { // the standard limit of a command takes longer than a test may
-		kinds = append(kinds, slowKind{"in a command", standardCommand, func(ctx context.Context, s *stage, conf *tls.Config) (net.Conn, []byte, error) {
+		{"in a command", command, func(ctx context.Context, s *stage, conf *tls.Config) (net.Conn, []byte, error) {
 			nc, _, err := s.proxy.loggedIn(ctx, "mtls", conf)
 			return nc, redistest.Encode("SET", "k", string(make([]byte, 4096))), err
-		}})
+		}},
 	}
-	return kinds
 }
 
 // abuseSlow: clients that hold their connection by a byte now and then.

@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -113,7 +114,8 @@ func (o options) withDefaults() options {
 
 // bench does it all and returns how many promises were missed.
 func bench(ctx context.Context, o options) (missed int, err error) {
-	chosen, err := selectPoints(o.points, o.requests)
+	_, noMix := exec.LookPath(memtier)
+	chosen, err := selectPoints(o.points, o.requests, noMix == nil)
 	if err != nil {
 		return 0, err
 	}
@@ -127,6 +129,17 @@ func bench(ctx context.Context, o options) (missed int, err error) {
 	if err := raiseFiles(); err != nil {
 		return 0, fmt.Errorf("raise the limit of open files: %w", err)
 	}
+	most, err := openFiles()
+	if err != nil {
+		return 0, err
+	}
+	chosen = slices.DeleteFunc(chosen, func(p point) bool {
+		if short := p.Clients > (most-200)/2; short && p.idle() && p.Clients < 10_000 || p.Clients > most-200 {
+			fmt.Fprintf(os.Stderr, "%s: left out, as %d open files are too few\n", p, most)
+			return true
+		}
+		return false
+	})
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return 0, err
@@ -134,6 +147,9 @@ func bench(ctx context.Context, o options) (missed int, err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
 	f := &field{rig: &rig{dir: dir, threads: o.threads}, missing: map[string]string{}}
+	if noMix != nil {
+		f.missing[memtier] = "not found on PATH: no mixed load"
+	}
 	defer func() { err = errors.Join(err, f.stop()) }()
 	if err := f.start(ctx, o, root); err != nil {
 		return 0, err

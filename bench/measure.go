@@ -17,6 +17,8 @@ type figures struct {
 	RedisCPU  float64 `json:"redis_us"`
 	P50       float64 `json:"p50_us"` // as redis-benchmark counts latency, over the whole run
 	P99       float64 `json:"p99_us"`
+	RSS       float64 `json:"rss_bytes,omitempty"` // of the proxy with idle clients
+	PerClient float64 `json:"rss_kib_per_client,omitempty"`
 }
 
 // sample is how far a run has come, and what it has cost until then.
@@ -49,6 +51,9 @@ var errTooShort = errors.New("the run was too short to measure")
 
 // measure sends one run through the target, and a longer one when the first was too short.
 func measure(ctx context.Context, r *rig, t *target, p point) (figures, error) {
+	if p.handshakes() {
+		return measureHandshakes(ctx, r, t, p)
+	}
 	for {
 		f, err := measureOnce(ctx, r, t, p)
 		if !errors.Is(err, errTooShort) || p.Requests > 10_000_000 {
@@ -76,7 +81,11 @@ func measureOnce(ctx context.Context, r *rig, t *target, p point) (figures, erro
 	}
 	finished := make(chan outcome, 1)
 	go func() {
-		result, err := runLoad(ctx, t, r.pki, p, p.Requests)
+		run := func() (load, error) { return runLoad(ctx, t, r.pki, p, p.Requests) }
+		if p.Command == "mix" {
+			run = func() (load, error) { return runMixed(ctx, t, r, p, p.Requests) }
+		}
+		result, err := run()
 		finished <- outcome{result, err}
 	}()
 	tick := time.NewTicker(sampleEvery)
@@ -97,13 +106,16 @@ func measureOnce(ctx context.Context, r *rig, t *target, p point) (figures, erro
 	}
 }
 
+// benchKey is the key that redis-benchmark's GET and SET use.
+const benchKey = "key:__rand_int__"
+
 // ready is an error when the target has died. It gives Redis the value that GET will ask for: redis-benchmark -t get
 // reads the very key that -t set writes, and a GET that answers nil would measure nothing.
 func (t *target) ready(p point) error {
 	if err := t.alive(); err != nil {
 		return err
 	}
-	if _, err := t.redis.Do("SET", "key:__rand_int__", strings.Repeat("x", p.Size)); err != nil {
+	if _, err := t.redis.Do("SET", benchKey, strings.Repeat("x", p.Size)); err != nil {
 		return fmt.Errorf("seed the key: %w", err)
 	}
 	return nil

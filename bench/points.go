@@ -8,7 +8,7 @@ import (
 // point is one scenario: what redis-benchmark sends, and through which kind of listener.
 type point struct {
 	Listener string // "mtls" or "plain"
-	Command  string // "get" or "set"
+	Command  string // "get" or "set"; "mix" of both; "full" and "resumed" handshakes; "idle"
 	Size     int    // bytes of the value
 	Clients  int
 	Pipeline int
@@ -17,8 +17,20 @@ type point struct {
 }
 
 func (p point) String() string {
+	switch {
+	case p.handshakes():
+		return p.Listener + "-" + p.Command
+	case p.idle():
+		return fmt.Sprintf("%s-idle-c%d", p.Listener, p.Clients)
+	}
 	return fmt.Sprintf("%s-%s-%d-c%d-P%d", p.Listener, p.Command, p.Size, p.Clients, p.Pipeline)
 }
+
+// handshakes says that connections are measured, not requests.
+func (p point) handshakes() bool { return p.Command == "full" || p.Command == "resumed" }
+
+// idle says that memory is measured.
+func (p point) idle() bool { return p.Command == "idle" }
 
 // baseRequests is the P=1 figure that -requests replaces; the other points scale with it. A run should take a second
 // or so: long against the kernel's scheduling, short against the machine's moods.
@@ -39,23 +51,53 @@ var points = []point{
 	{Listener: "plain", Command: "get", Size: 64, Clients: 50, Pipeline: 64, Requests: 800_000},
 	{Listener: "plain", Command: "set", Size: 64, Clients: 50, Pipeline: 64, Requests: 800_000},
 
-	{Listener: "mtls", Command: "get", Size: 64, Clients: 1, Pipeline: 1, Requests: 15_000, Extra: true},
-	{Listener: "mtls", Command: "get", Size: 1024, Clients: 50, Pipeline: 16, Requests: 200_000, Extra: true},
-	{Listener: "mtls", Command: "get", Size: 16384, Clients: 50, Pipeline: 1, Requests: 30_000, Extra: true},
-	{Listener: "mtls", Command: "get", Size: 16384, Clients: 50, Pipeline: 16, Requests: 60_000, Extra: true},
-	{Listener: "mtls", Command: "set", Size: 16384, Clients: 50, Pipeline: 1, Requests: 5_000, Extra: true},
+	{Listener: "mtls", Command: "get", Size: 64, Clients: 1, Pipeline: 1, Requests: 15_000},
+	{Listener: "mtls", Command: "get", Size: 1024, Clients: 50, Pipeline: 16, Requests: 200_000},
+	{Listener: "mtls", Command: "get", Size: 16384, Clients: 50, Pipeline: 1, Requests: 30_000},
+	{Listener: "mtls", Command: "get", Size: 16384, Clients: 50, Pipeline: 16, Requests: 60_000},
+	{Listener: "mtls", Command: "set", Size: 16384, Clients: 50, Pipeline: 1, Requests: 4_000},
+	{Listener: "mtls", Command: "full", Clients: handshakeWorkers, Requests: 200},
+	{Listener: "mtls", Command: "resumed", Clients: handshakeWorkers, Requests: 200},
+	{Listener: "mtls", Command: "mix", Size: 64, Clients: 50, Pipeline: 1, Requests: 50_000},
+	{Listener: "mtls", Command: "mix", Size: 64, Clients: 50, Pipeline: 16, Requests: 400_000},
+
+	// Sizes and numbers of clients in between.
+	{Listener: "mtls", Command: "get", Size: 3, Clients: 50, Pipeline: 16, Requests: 400_000},
+	{Listener: "mtls", Command: "set", Size: 3, Clients: 50, Pipeline: 16, Requests: 400_000},
+	{Listener: "mtls", Command: "set", Size: 1024, Clients: 50, Pipeline: 16, Requests: 150_000},
+	{Listener: "mtls", Command: "get", Size: 4096, Clients: 50, Pipeline: 16, Requests: 100_000},
+	{Listener: "mtls", Command: "get", Size: 64, Clients: 10, Pipeline: 1, Requests: 50_000},
+	{Listener: "mtls", Command: "get", Size: 64, Clients: 200, Pipeline: 1, Requests: 60_000},
+	{Listener: "mtls", Command: "get", Size: 64, Clients: 500, Pipeline: 16, Requests: 500_000},
+
+	{Listener: "mtls", Command: "get", Size: 256, Clients: 50, Pipeline: 1, Requests: 50_000, Extra: true},
+	{Listener: "mtls", Command: "set", Size: 256, Clients: 50, Pipeline: 16, Requests: 300_000, Extra: true},
+	{Listener: "mtls", Command: "get", Size: 1024, Clients: 50, Pipeline: 1, Requests: 50_000, Extra: true},
+	{Listener: "mtls", Command: "set", Size: 4096, Clients: 50, Pipeline: 16, Requests: 80_000, Extra: true},
+	{Listener: "mtls", Command: "set", Size: 16384, Clients: 50, Pipeline: 16, Requests: 40_000, Extra: true},
+	{Listener: "mtls", Command: "get", Size: 64, Clients: 1, Pipeline: 64, Requests: 200_000, Extra: true},
+	{Listener: "mtls", Command: "get", Size: 64, Clients: 100, Pipeline: 1, Requests: 50_000, Extra: true},
+	{Listener: "mtls", Command: "get", Size: 64, Clients: 500, Pipeline: 64, Requests: 1_500_000, Extra: true},
+
+	// Memory, once and after all rounds.
+	{Listener: "mtls", Command: "idle", Clients: 0},
+	{Listener: "mtls", Command: "idle", Clients: 50},
+	{Listener: "mtls", Command: "idle", Clients: 1_000},
+	{Listener: "mtls", Command: "idle", Clients: 5_000},
+	{Listener: "mtls", Command: "idle", Clients: 10_000},
 }
 
 // metric is a figure that two targets are compared by.
 type metric string
 
 const (
-	proxyCPU metric = "CPU"         // proxy CPU a request; lower is better
+	proxyCPU metric = "CPU"         // proxy CPU a request, or a connection where handshakes are measured; lower is better
 	totalCPU metric = "proxy+Redis" // CPU of proxy and Redis a request; lower is better
 	connCPU  metric = "connection"  // proxy CPU a connection; lower is better
 	rate     metric = "rate"        // requests a second; higher is better
 	p50      metric = "p50"         // latency; lower is better
 	p99      metric = "p99"
+	perIdle  metric = "KiB/client" // what an idle client costs; held against a bound of its own, not the peer's figure
 )
 
 // higherIsBetter says in which direction a ratio of this metric has to go.
@@ -91,6 +133,9 @@ var goals = []goal{
 	{small("mtls", 64), own, "haproxy", rate, 1.1, 1.25},
 	{small("mtls", 1), own, "haproxy", p99, 0.8, 0.5},
 	{exactly("mtls-get-64-c50-P1"), own, "haproxy", connCPU, 0.60, 0.45},
+	{exactly("mtls-full"), own, "haproxy", proxyCPU, 0.60, 0.45},
+	{exactly("mtls-resumed"), own, "haproxy", proxyCPU, 0.60, 0.45},
+	{exactly("mtls-idle-c5000"), own, "haproxy", perIdle, 20, 13},
 	{exactly("mtls-get-64-c1-P1"), own, "haproxy", p50, 1.15, 1.0},
 	{exactly("mtls-get-1024-c50-P16"), own, "haproxy", proxyCPU, 0.75, 0.55},
 	{exactly("mtls-get-16384-c50-P1"), own, "haproxy", proxyCPU, 0.70, 0.50},
@@ -101,6 +146,7 @@ var goals = []goal{
 	{small("mtls", 16), own, "stunnel", proxyCPU, 0.45, 0.30},
 	{small("mtls", 64), own, "stunnel", proxyCPU, 0.65, 0.40},
 	{exactly("mtls-get-64-c500-P1"), own, "stunnel", proxyCPU, 0.45, 0.30},
+	{regexp.MustCompile("^mtls-get-(64-c1|1024-c50|16384-c50)-"), own, "stunnel", proxyCPU, 0.45, 0.30},
 
 	{small("mtls", 1), own, "ghostunnel", proxyCPU, 0.70, 0.50},
 	{small("mtls", 16), own, "ghostunnel", proxyCPU, 0.70, 0.50},
@@ -117,24 +163,35 @@ var goals = []goal{
 	{small("mtls", 64), ownACL, own, proxyCPU, 1.15, 1.05},
 }
 
-// references are measured for the reader; redis-tls is judged against at P=1 only.
+// references are measured for the reader, beside what is judged. A peer with a descriptor on both sides for each client
+// stops at 5,000, one with a thread each at 1,000.
 var references = map[string]*regexp.Regexp{
-	"redis":     regexp.MustCompile(`^plain-get-`),
-	"redis-tls": regexp.MustCompile(`^mtls-get-64-c50-`),
+	"redis":      regexp.MustCompile(`^plain-get-`),
+	"redis-tls":  regexp.MustCompile(`^mtls-(get|set)-64-c50-`),
+	own:          regexp.MustCompile(`^mtls-`),
+	"haproxy":    regexp.MustCompile(`^mtls-(get|set|mix)-|^mtls-idle-c(0|50|1000)$`),
+	"ghostunnel": regexp.MustCompile(`^mtls-idle-c(0|50|1000|5000)$`),
+	"stunnel":    regexp.MustCompile(`^mtls-idle-c(0|50|1000)$`),
 }
 
 // selectPoints picks the points to run: the default set, or every point of the table that pattern matches.
-func selectPoints(pattern string, requests int) ([]point, error) {
+// Mixed ones need a load generator of their own.
+func selectPoints(pattern string, requests int, mixed bool) ([]point, error) {
 	match, err := regexp.Compile(pattern)
 	if err != nil {
 		return nil, fmt.Errorf("-points: %w", err)
 	}
 	var chosen []point
 	for _, p := range points {
+		if p.Command == "mix" && !mixed {
+			continue
+		}
 		if pattern == "" && p.Extra || !match.MatchString(p.String()) {
 			continue
 		}
-		p.Requests = max(p.Requests*requests/baseRequests, 2*connectedAfter*p.Clients, 20*p.Clients*p.Pipeline)
+		if !p.handshakes() && !p.idle() {
+			p.Requests = max(p.Requests*requests/baseRequests, 2*connectedAfter*p.Clients, 20*p.Clients*p.Pipeline)
+		}
 		chosen = append(chosen, p)
 	}
 	if len(chosen) == 0 {

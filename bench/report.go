@@ -35,17 +35,20 @@ type ratio struct {
 	Mine   float64 `json:"own_median"`
 	Theirs float64 `json:"peer_median"`
 	Ratio  float64 `json:"ratio"`
-	Low    float64 `json:"lowest_round"`
-	High   float64 `json:"highest_round"`
-	Must   float64 `json:"must"`
-	Aim    float64 `json:"aim"`
-	Result string  `json:"result"` // AIM, PASS or MISS
+	// Absolute: the bounds are for the own figure, not for the ratio.
+	Absolute bool    `json:"absolute,omitempty"`
+	Low      float64 `json:"lowest_round"`
+	High     float64 `json:"highest_round"`
+	Must     float64 `json:"must"`
+	Aim      float64 `json:"aim"`
+	Result   string  `json:"result"` // AIM, PASS or MISS
 }
 
 // measured is one cell: medians over the rounds, and the lowest and highest CPU as a measure of how quiet the machine was.
 type measured struct {
 	Point    string    `json:"point"`
 	Target   string    `json:"target"`
+	Clients  int       `json:"clients"`
 	Median   figures   `json:"median"`
 	LowCPU   float64   `json:"proxy_us_lowest"`
 	HighCPU  float64   `json:"proxy_us_highest"`
@@ -82,7 +85,7 @@ func judge(s series, chosen []point) []ratio {
 func (g goal) compare(p point, mine, theirs []float64) ratio {
 	r := ratio{
 		Point: p.String(), Own: g.own, Peer: g.peer, Metric: g.metric,
-		Mine: median(mine), Theirs: median(theirs), Must: g.must, Aim: g.aim, Result: "MISS",
+		Mine: median(mine), Theirs: median(theirs), Must: g.must, Aim: g.aim, Result: "MISS", Absolute: g.metric == perIdle,
 	}
 	r.Ratio = quotient(r.Mine, r.Theirs)
 	for i := range min(len(mine), len(theirs)) {
@@ -95,6 +98,9 @@ func (g goal) compare(p point, mine, theirs []float64) ratio {
 	reaches := func(limit float64) bool {
 		if g.metric.higherIsBetter() {
 			return r.Ratio >= limit
+		}
+		if r.Absolute {
+			return r.Mine > 0 && r.Mine <= limit
 		}
 		return r.Ratio > 0 && r.Ratio <= limit // 0: one side measured nothing, which is no success
 	}
@@ -119,7 +125,7 @@ func quotient(a, b float64) float64 {
 func collect(s series, chosen []point, targets []*target) (cells []measured, connections []connection) {
 	for _, p := range chosen {
 		for _, t := range targets {
-			m := measured{Point: p.String(), Target: t.name}
+			m := measured{Point: p.String(), Target: t.name, Clients: p.Clients}
 			for _, round := range s.rounds {
 				if f, ok := round[cell{p.String(), t.name}]; ok {
 					m.PerRound = append(m.PerRound, f)
@@ -143,6 +149,8 @@ func collect(s series, chosen []point, targets []*target) (cells []measured, con
 				RedisCPU:  median(pick(func(f figures) float64 { return f.RedisCPU })),
 				P50:       median(pick(func(f figures) float64 { return f.P50 })),
 				P99:       median(pick(func(f figures) float64 { return f.P99 })),
+				RSS:       median(pick(func(f figures) float64 { return f.RSS })),
+				PerClient: median(pick(func(f figures) float64 { return f.PerClient })),
 			}
 			cells = append(cells, m)
 		}
@@ -176,9 +184,10 @@ func (r report) save(dir string) (string, error) {
 		return "", err
 	}
 	base := filepath.Join(dir, r.Date+"-"+r.Commit)
-	return base, errors.Join(
+	plots, err := r.savePlots(base)
+	return base, errors.Join(err,
 		os.WriteFile(base+".json", append(text, '\n'), 0o644),
-		os.WriteFile(base+".md", []byte(r.markdown()), 0o644),
+		os.WriteFile(base+".md", []byte(r.markdown()+"\n"+plots), 0o644),
 	)
 }
 

@@ -96,30 +96,30 @@ func TestPoints(t *testing.T) {
 		}
 	})
 	t.Run("extra points run only when named", func(t *testing.T) {
-		usual, err := selectPoints("", baseRequests)
+		usual, err := selectPoints("", baseRequests, true)
 		if err != nil || slices.ContainsFunc(usual, func(p point) bool { return p.Extra }) {
 			t.Fatalf("%v, %v", usual, err)
 		}
-		named, err := selectPoints("16384", baseRequests)
-		if err != nil || len(named) != 3 {
+		named, err := selectPoints("16384", baseRequests, true)
+		if err != nil || len(named) != 4 || !slices.ContainsFunc(named, func(p point) bool { return p.Extra }) {
 			t.Fatalf("%v, %v", named, err)
 		}
 	})
 	t.Run("requests scale, but never below what the clients need", func(t *testing.T) {
-		got, err := selectPoints("^mtls-get-64-c50-P(1|64)$", 500_000)
+		got, err := selectPoints("^mtls-get-64-c50-P(1|64)$", 500_000, true)
 		if err != nil || got[0].Requests != 500_000 || got[1].Requests != 8_000_000 {
 			t.Fatalf("%v, %v", got, err)
 		}
-		got, err = selectPoints("^mtls-get-64-c500-P1$", 1)
+		got, err = selectPoints("^mtls-get-64-c500-P1$", 1, true)
 		if err != nil || got[0].Requests != 2*connectedAfter*500 {
 			t.Fatalf("%v, %v", got, err)
 		}
 	})
 	t.Run("a pattern that matches nothing is an error", func(t *testing.T) {
-		if got, err := selectPoints("no-such-point", 1); err == nil {
+		if got, err := selectPoints("no-such-point", 1, true); err == nil {
 			t.Fatalf("%v", got)
 		}
-		if got, err := selectPoints("(", 1); err == nil {
+		if got, err := selectPoints("(", 1, true); err == nil {
 			t.Fatalf("%v", got)
 		}
 	})

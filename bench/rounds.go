@@ -48,7 +48,7 @@ func play(ctx context.Context, r *rig, chosen []point, targets []*target, rounds
 		got := map[cell]figures{}
 		for _, p := range chosen {
 			for _, t := range order {
-				if !wants(p, t.name) {
+				if !wants(p, t.name) || p.idle() {
 					continue
 				}
 				f, err := measure(ctx, r, t, p)
@@ -65,7 +65,29 @@ func play(ctx context.Context, r *rig, chosen []point, targets []*target, rounds
 		fmt.Fprintf(progress, "round %d/%d done after %s, about %s to go\n", round+1, rounds, spent.Round(time.Second),
 			(spent / time.Duration(round+1) * time.Duration(rounds-round-1)).Round(time.Second))
 	}
-	return s, nil
+	return s, s.playIdle(ctx, r, chosen, targets, progress)
+}
+
+// playIdle measures memory, which needs no rounds: it does not wander. Targets are started anew for it, so it comes last.
+func (s *series) playIdle(ctx context.Context, r *rig, chosen []point, targets []*target, progress io.Writer) error {
+	got := map[cell]figures{}
+	for _, p := range chosen {
+		for _, t := range targets {
+			if !p.idle() || t.process == nil || !wants(p, t.name) {
+				continue
+			}
+			f, err := measureIdle(ctx, r, t, p)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p, err)
+			}
+			got[cell{p.String(), t.name}] = f
+			fmt.Fprintf(progress, "memory    %-22s %-14s %8.1f MiB  %6.1f KiB a client\n", p, t.name, f.RSS/mib, f.PerClient)
+		}
+	}
+	if len(got) > 0 {
+		s.rounds = append(s.rounds, got)
+	}
+	return nil
 }
 
 // playConnections measures what connections alone cost, once for each target with a proxy and each kind.
@@ -74,7 +96,7 @@ func (s series) playConnections(ctx context.Context, r *rig, chosen []point, tar
 	for _, p := range chosen {
 		for _, t := range targets {
 			at := link{p.kind(), t.name}
-			if done[at] || t.pid == 0 || !wants(p, t.name) {
+			if done[at] || t.pid == 0 || !wants(p, t.name) || p.handshakes() || p.idle() {
 				continue
 			}
 			done[at] = true
@@ -91,6 +113,9 @@ func (s series) playConnections(ctx context.Context, r *rig, chosen []point, tar
 // values are one metric of one cell, a value a round; nil when the cell was not measured.
 func (s series) values(p point, target string, m metric) []float64 {
 	if m == connCPU {
+		if p.handshakes() || p.idle() {
+			return nil
+		}
 		return s.links[link{p.kind(), target}]
 	}
 	var out []float64
@@ -112,6 +137,8 @@ func (f figures) value(m metric) float64 {
 		return f.Rate
 	case p50:
 		return f.P50
+	case perIdle:
+		return f.PerClient
 	default:
 		return f.P99
 	}

@@ -44,7 +44,7 @@ func startSallyport(ctx context.Context, r *rig, binary string) ([]*target, erro
 		addresses[listener] = address
 	}
 	conf := filepath.Join(dir, "sallyport.yaml")
-	if err := write(conf, benchConfig(r, addresses)); err != nil {
+	if err := write(conf, benchConfig(r, addresses)+"limits:\n  connections: 12000\n"); err != nil {
 		return nil, err
 	}
 	everything := &target{

@@ -17,23 +17,31 @@ func (r report) ratioTable() string {
 		if q.Own != own {
 			against = q.Own + " ÷ " + q.Peer
 		}
-		bound := "≤"
+		bound, share := "≤", fmt.Sprintf("%.2f–%.2f", q.Low, q.High)
+		if q.Absolute {
+			share = "–"
+		}
 		if q.Metric.higherIsBetter() {
 			bound = "≥"
 		}
 		rows = append(rows, []string{
 			q.Point, against, string(q.Metric), figure(q.Mine), figure(q.Theirs), fmt.Sprintf("%.2f", q.Ratio),
-			fmt.Sprintf("%.2f–%.2f", q.Low, q.High), fmt.Sprintf("%s %.2f", bound, q.Must), fmt.Sprintf("%s %.2f", bound, q.Aim), q.Result,
+			share, fmt.Sprintf("%s %.2f", bound, q.Must), fmt.Sprintf("%s %.2f", bound, q.Aim), q.Result,
 		})
 	}
 	return "## Own figure ÷ peer's\n\n" + align(rows) +
-		"\nCPU and connection in µs, rate in requests a second, latency in µs.\n"
+		"\nCPU and connection in µs, rate in requests a second, latency in µs. Memory is held against a bound in KiB, not against the peer.\n"
 }
 
 // figureTable is what was measured.
 func (r report) figureTable() string {
 	rows := [][]string{{"point", "target", "rate/s", "p50 ms", "p99 ms", "proxy µs", "lowest–highest", "user %", "Redis µs"}}
+	memory := [][]string{{"idle clients", "target", "RSS MiB", "KiB each"}}
 	for _, m := range r.Measured {
+		if m.Median.RSS > 0 {
+			memory = append(memory, []string{fmt.Sprint(m.Clients), m.Target, fmt.Sprintf("%.1f", m.Median.RSS/mib), fmt.Sprintf("%.1f", m.Median.PerClient)})
+			continue
+		}
 		row := []string{m.Point, m.Target, fmt.Sprintf("%.0f", m.Median.Rate), fmt.Sprintf("%.2f", m.Median.P50/1000), fmt.Sprintf("%.2f", m.Median.P99/1000)}
 		if m.HighCPU > 0 {
 			row = append(row, figure(m.Median.ProxyCPU), figure(m.LowCPU)+"–"+figure(m.HighCPU), fmt.Sprintf("%.0f", 100*m.Median.ProxyUser))
@@ -42,7 +50,10 @@ func (r report) figureTable() string {
 		}
 		rows = append(rows, append(row, figure(m.Median.RedisCPU)))
 	}
-	text := "## Measured\n\nCPU a request, while all connections are up.\n\n" + align(rows)
+	text := "## Measured\n\nCPU a request, while all connections are up; of full and resumed, a connection.\n\n" + align(rows)
+	if len(memory) > 1 {
+		text += "\n## Memory\n\nOf the process with clients that are connected, logged in and do nothing.\n\n" + align(memory)
+	}
 	if len(r.Links) == 0 {
 		return text
 	}

@@ -26,6 +26,9 @@ type target struct {
 	redis          *redistest.Server // behind the proxy, or the target itself
 	process        *redistest.Process
 	logPath        string
+
+	dir, binary string // how it was launched, for restart
+	args        []string
 }
 
 // stop ends the target's process, if it has one of its own.
@@ -81,7 +84,7 @@ func prepareHAProxy(r *rig, dir, listen string) ([]string, error) {
 	return []string{"-db", "-f", path}, write(path, `
 global
     nbthread `+strconv.Itoa(r.threads)+`
-    maxconn 8000
+    maxconn 9000
     ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults
     mode tcp
@@ -210,6 +213,7 @@ func find(path string, names []string) (string, error) {
 // launch starts the target's process and returns when all its addresses accept connections. On an error nothing runs.
 func (t *target) launch(ctx context.Context, dir, binary string, args []string) error {
 	t.logPath = filepath.Join(dir, "log")
+	t.dir, t.binary, t.args = dir, binary, args
 	var err error
 	if t.process, err = redistest.StartProcess(binary, args, t.logPath); err != nil {
 		return err
@@ -275,4 +279,11 @@ func raiseFiles() error {
 	}
 	limit.Cur = limit.Max
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+}
+
+// openFiles is how many files a process may have open.
+func openFiles() (int, error) {
+	var limit syscall.Rlimit
+	err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
+	return int(min(limit.Cur, 1<<30)), err
 }

@@ -28,10 +28,11 @@ type facts struct {
 	network       string
 	client        netip.Addr // whom it speaks for: a PROXY header's address where there is one
 	port          uint16
-	peer          netip.Addr  // who is on the other end of the socket
-	headed        bool        // it began with a PROXY header
-	remote, local string      // as CLIENT LIST prints them
-	policy        *acl.Policy // which judged the address
+	peer          netip.Addr     // who is on the other end of the socket
+	target        netip.AddrPort // of ours, which it reached
+	headed        bool           // it began with a PROXY header
+	remote, local string         // as CLIENT LIST prints them
+	policy        *acl.Policy    // which judged the address
 	slot          *place
 	tls           string
 	cipher        string
@@ -47,7 +48,7 @@ type facts struct {
 
 // event begins an event about the connection.
 func (f *facts) event(kind audit.Kind) audit.Event {
-	e := audit.Event{Kind: kind, Conn: f.id, Listener: f.listener, ClientIP: f.client, ClientPort: f.port}
+	e := audit.Event{Kind: kind, Conn: f.id, Listener: f.listener, ClientIP: f.client, ClientPort: f.port, Target: f.target}
 	if f.peer != f.client {
 		e.PeerIP = f.peer
 	}
@@ -101,6 +102,7 @@ func (s *Server) admit(l *listener, nc net.Conn) {
 		f.client, f.port = ap.Addr().Unmap().WithZone(""), ap.Port()
 	}
 	f.peer = f.client
+	f.target, _ = netip.ParseAddrPort(f.local) // a unix socket has none
 	senders := l.senders.Load()
 	if senders != nil {
 		f.headed = true
@@ -110,6 +112,11 @@ func (s *Server) admit(l *listener, nc net.Conn) {
 			return
 		}
 	} else if !s.allowed(f) {
+		nc.Close()
+		return
+	}
+	if !s.opts.Recorder.Keeps() {
+		s.noRoom(l, f, nc, acl.RecordUnavailable)
 		nc.Close()
 		return
 	}
@@ -162,7 +169,11 @@ func (s *Server) noRoom(l *listener, f *facts, nc net.Conn, reason acl.Reason) {
 	s.turnAway(f, reason, nil)
 	if l.opts.TLS == nil {
 		nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-		nc.Write([]byte("-" + errMaxClients + "\r\n"))
+		text := errMaxClients
+		if reason == acl.RecordUnavailable {
+			text = errUnrecorded
+		}
+		nc.Write([]byte("-" + text + "\r\n"))
 	}
 }
 
@@ -282,7 +293,9 @@ func (s *Server) turnAway(f *facts, reason acl.Reason, rule *acl.Rule) {
 	if rule != nil {
 		e.Rule = ruleText(rule)
 	}
-	s.opts.Recorder.Record(&e)
+	if s.foldRefusal(&e) {
+		s.opts.Recorder.Record(&e)
+	}
 	s.turnedAway(f.listenerIndex, reason)
 }
 

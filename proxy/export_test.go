@@ -16,3 +16,22 @@ func (s *Server) SetUser(name string, rules ...string) error {
 
 // Learn does what an answer of a backend to COMMAND does.
 func (s *Server) Learn(backend string, commands ...string) error { return s.learn(backend, commands) }
+
+// Deleted is how many deleted users are remembered.
+func (s *Server) Deleted() int {
+	s.changes.mu.Lock()
+	defer s.changes.mu.Unlock()
+	return len(s.changes.deleted)
+}
+
+// HoldHashes takes every place in which slow hashes are computed until release is called.
+func (s *Server) HoldHashes() (release func()) {
+	for range cap(s.proofs.hashes) {
+		s.proofs.hashes <- struct{}{}
+	}
+	return func() {
+		for range cap(s.proofs.hashes) {
+			<-s.proofs.hashes
+		}
+	}
+}

@@ -19,15 +19,17 @@ import (
 
 var (
 	isolationCommands = flag.Int("isolation.commands", 1_000_000, "verified commands of TestNoReplyReachesAnotherClient")
+	isolationClients  = flag.Int("isolation.clients", 40, "its identities")
 	isolationSeed     = flag.Uint64("isolation.seed", 0, "its seed; 0: a fresh one, which is logged")
 )
 
-// Forty identities with random pipelines, values up to 60 kB, requests split
-// anywhere, and connections that vanish, are reset or half-closed. Every reply
-// byte is compared with what this client's own commands make of its own keys.
+// Many identities with random pipelines, values up to 60 kB, requests split
+// anywhere, and connections that vanish, are reset or half-closed, by the
+// client or by CLIENT KILL of another session of its user. Every reply byte is
+// compared with what this client's own commands make of its own keys.
 func TestNoReplyReachesAnotherClient(t *testing.T) {
 	redis := redistest.Start(t)
-	const clients = 40
+	clients := *isolationClients
 	r := withRig(t, redis.Addr(), func(s *setup) {
 		for i := range clients {
 			s.users[fmt.Sprint("u", i)] = fmt.Sprintf("on ~u%d:* +@read +@write +@connection", i)
@@ -42,14 +44,14 @@ func TestNoReplyReachesAnotherClient(t *testing.T) {
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
-	t.Logf("seed %d, %d commands", seed, total)
+	t.Logf("seed %d, %d commands of %d identities", seed, total, clients)
 	conf := r.clientTLS("app")
 	conf.ClientSessionCache = tls.NewLRUClientSessionCache(64)
 	var verified atomic.Int64
 	done := make(chan error, clients)
 	for i := range clients {
 		go func() {
-			c := &prober{r: r, id: i, rnd: rand.New(rand.NewPCG(seed, uint64(i))), conf: conf}
+			c := &prober{r: r, id: i, others: clients, rnd: rand.New(rand.NewPCG(seed, uint64(i))), conf: conf}
 			done <- c.run(&verified, total)
 		}()
 	}
@@ -71,14 +73,15 @@ func TestNoReplyReachesAnotherClient(t *testing.T) {
 
 // prober is one identity. It knows what each of its replies must be.
 type prober struct {
-	r     *rig
-	id    int
-	epoch int
-	rnd   *rand.Rand
-	conf  *tls.Config
-	model map[string]string
-	resp3 bool
-	conn  net.Conn
+	r      *rig
+	id     int
+	others int // identities there are
+	epoch  int
+	rnd    *rand.Rand
+	conf   *tls.Config
+	model  map[string]string
+	resp3  bool
+	conn   net.Conn
 }
 
 func (c *prober) run(verified *atomic.Int64, total int64) error {
@@ -191,6 +194,11 @@ func (c *prober) batch() (verified int, gone bool, err error) {
 		n, err := c.verify(replies)
 		c.conn.Close()
 		return n, true, err
+	case 4: // killed by another session of its user, anywhere in the replies
+		defer func() { <-sent }()
+		n, err := c.killed(replies)
+		c.conn.Close()
+		return n, true, err
 	}
 	n, err := c.verify(replies)
 	if err != nil {
@@ -203,6 +211,43 @@ func (c *prober) batch() (verified int, gone bool, err error) {
 		return n, true, nil
 	}
 	return n, false, <-sent
+}
+
+// killed has the connection killed and verifies what still came: the beginning
+// of what was owed, cut somewhere.
+func (c *prober) killed(replies [][]byte) (int, error) {
+	second, err := redistest.Dial("tcp", c.r.addr("plain"), nil)
+	if err != nil {
+		return 0, err
+	}
+	defer second.Close()
+	user := fmt.Sprint("u", c.id)
+	if _, err := second.Do("AUTH", user, user+"-pw"); err != nil {
+		return 0, fmt.Errorf("the second session: %w", err)
+	}
+	if n, err := second.Do("CLIENT", "KILL", "ADDR", c.conn.LocalAddr().String()); n != int64(1) || err != nil {
+		return 0, fmt.Errorf("CLIENT KILL: %v, %w", n, err)
+	}
+	got, err := io.ReadAll(c.conn)
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return 0, errors.New("a killed connection stays open")
+	}
+	whole := 0
+	for _, want := range replies {
+		n := min(len(got), len(want))
+		if !bytes.Equal(got[:n], want[:n]) {
+			return whole, fmt.Errorf("reply %d of %d is %.80q, want %.80q", whole, len(replies), got[:n], want)
+		}
+		if got = got[n:]; n < len(want) {
+			return whole, nil
+		}
+		whole++
+	}
+	if len(got) > 0 {
+		return whole, fmt.Errorf("%d bytes too many after a kill", len(got))
+	}
+	return whole, nil
 }
 
 func (c *prober) verify(replies [][]byte) (int, error) {
@@ -272,7 +317,7 @@ func (c *prober) command() (request, reply []byte) {
 		v := c.value("echo")
 		return redistest.Encode("ECHO", v), c.bulk(v, true)
 	case 9:
-		other := fmt.Sprintf("u%d:x", (c.id+1)%40)
+		other := fmt.Sprintf("u%d:x", (c.id+1)%c.others)
 		return redistest.Encode("GET", other), []byte("-NOPERM No permissions to access a key\r\n")
 	case 10:
 		key2 := fmt.Sprintf("u%d:%d:%d", c.id, c.epoch, c.rnd.IntN(20))

@@ -88,6 +88,9 @@ func (s *session) attempt() acl.Attempt {
 func (s *session) try(user string, secret []byte, then func()) {
 	a := s.attempt()
 	a.User, a.Password = user, secret
+	if !s.keeps() {
+		return
+	}
 	t := &trial{attempt: a, method: acl.MethodPassword, then: then}
 	proofs, verifier := &s.w.srv.proofs, s.w.srv.tokens.Load()
 	isToken := verifier != nil && token.LooksLike(secret)
@@ -101,7 +104,7 @@ func (s *session) try(user string, secret []byte, then func()) {
 		s.judged(t, acl.Principal{}, acl.AuthThrottled)
 	case isToken:
 		s.proveAside(t, proofs.checkToken(verifier))
-	case s.w.policy.Slow(&a):
+	case s.w.policy.Slow(&a) && !proofs.recent.prove(s.w.policy, &a):
 		s.proveAside(t, proofs.checkHash)
 	default:
 		pr, reason := s.w.policy.Authenticate(&a)
@@ -131,7 +134,10 @@ func (s *session) judged(t *trial, pr acl.Principal, reason acl.Reason) {
 	if crowded {
 		reason = acl.UserConnections
 	}
-	s.w.authEvent(s, t.method, t.attempt.User, &pr, reason)
+	if !s.w.authEvent(s, t.method, t.attempt.User, &pr, reason) {
+		s.unrecorded()
+		return
+	}
 	if crowded {
 		s.fail(errMaxClients) // to its own user, who has proved to be one
 		return
@@ -182,8 +188,9 @@ func (s *session) begin() {
 			s.crowdedOut(acl.MethodCertificate, &pr)
 			return
 		}
-		if reason != acl.None || pr.User != nil {
-			s.w.authEvent(s, acl.MethodCertificate, "", &pr, reason)
+		if (reason != acl.None || pr.User != nil) && !s.w.authEvent(s, acl.MethodCertificate, "", &pr, reason) {
+			s.unrecorded()
+			return
 		}
 		if reason == acl.None && pr.User != nil {
 			s.become(pr)
@@ -196,7 +203,10 @@ func (s *session) begin() {
 			s.crowdedOut(acl.MethodNone, &pr)
 			return
 		}
-		s.w.authEvent(s, acl.MethodNone, "", &pr, acl.None)
+		if !s.w.authEvent(s, acl.MethodNone, "", &pr, acl.None) {
+			s.unrecorded()
+			return
+		}
 		s.become(pr)
 		return
 	}

@@ -34,6 +34,9 @@ type Options struct {
 	// RefuseProbes gives those who may not run a probe the refusal, instead of
 	// the reduced answer made here.
 	RefuseProbes bool
+	// EventsOn are patterns of keys and channels: every allowed call that names
+	// one is recorded.
+	EventsOn []string
 	// ACLFile is the file of ACL LOAD and ACL SAVE; nil: there is none.
 	ACLFile *ACLFile
 }

@@ -19,14 +19,16 @@ func (s *session) event(kind audit.Kind) audit.Event {
 	return e
 }
 
-func (w *worker) newConnEvent(s *session) {
+// newConnEvent reports whether the event is kept where it must be.
+func (w *worker) newConnEvent(s *session) bool {
 	e := s.event(audit.NewConn)
 	e.TLS, e.Cipher, e.Resumed, e.Cert = s.facts.tls, s.facts.cipher, s.facts.resumed, s.facts.cert
-	w.recorder.Record(&e)
+	return w.recorder.Record(&e)
 }
 
-// authEvent records one attempt to authenticate: the name tried, and whom it proved.
-func (w *worker) authEvent(s *session, method acl.Method, user string, pr *acl.Principal, reason acl.Reason) {
+// authEvent records one attempt to authenticate: the name tried, and whom it
+// proved. false: it must be on record and is not, so it must not count.
+func (w *worker) authEvent(s *session, method acl.Method, user string, pr *acl.Principal, reason acl.Reason) bool {
 	e := s.event(audit.Auth)
 	e.User, e.Method, e.Reason, e.TokenID = user, methods[method], reason, pr.TokenID
 	if reason == acl.None {
@@ -40,7 +42,13 @@ func (w *worker) authEvent(s *session, method acl.Method, user string, pr *acl.P
 		w.count.Listener(s.facts.listenerIndex).Refuse(uint8(reason))
 	}
 	w.count.Auth(authMethods[methods[method]], reason == acl.None)
-	w.recorder.Record(&e)
+	if !w.recorder.Record(&e) {
+		return false
+	}
+	if reason == acl.None {
+		w.noticed(e)
+	}
+	return true
 }
 
 // expiringEvent announces that a session ends soon unless it proves itself anew.
@@ -89,7 +97,7 @@ func (w *worker) refusedRequest(s *session, reason acl.Reason) {
 }
 
 // noteworthy records an allowed call that only report mode, or naming a guarded
-// command, let through.
+// command, let through, or whose keys are watched.
 func (s *session) noteworthy(d acl.Decision) {
 	if d.Reported {
 		s.decision = metrics.Reported
@@ -103,9 +111,7 @@ func (s *session) noteworthy(d acl.Decision) {
 		s.w.recorder.Record(&e)
 		return
 	}
-	e := s.event(audit.Access)
-	s.describe(&e, d)
-	s.w.recorder.Record(&e)
+	s.accessEvent(d)
 }
 
 // describe adds the call and the rule that decided, never an argument's value:

@@ -72,6 +72,7 @@ func (s *Server) Reload(o Options) error {
 		s.each((*worker).limitLogins)
 	}
 	s.refuseProbes.Store(o.RefuseProbes)
+	s.watch(o.EventsOn)
 	s.aclFile.Store(o.ACLFile)
 	if o.Policy != nil {
 		s.SetPolicy(o.Policy)

@@ -53,6 +53,10 @@ type setup struct {
 	changeable   bool // ACL SETUSER may change the users
 	aclFile      *proxy.ACLFile
 	refuseProbes bool
+
+	sinks    []audit.Sink // besides the one the test reads
+	buffer   int          // of the record; 0: more than any test fills
+	eventsOn []string
 }
 
 const everything = "on ~* &* +@all"
@@ -75,7 +79,10 @@ func withRig(t testing.TB, node string, change func(*setup)) *rig {
 	if r.ca, err = tlsutil.NewDevCA(); err != nil {
 		t.Fatal(err)
 	}
-	if r.rec, err = audit.New(audit.Options{Sinks: []audit.Sink{audit.Writer("test", r.events)}, Buffer: 1 << 18}); err != nil {
+	if s.buffer == 0 {
+		s.buffer = 1 << 18
+	}
+	if r.rec, err = audit.New(audit.Options{Sinks: append(s.sinks, audit.Writer("test", r.events)), Buffer: s.buffer}); err != nil {
 		t.Fatal(err)
 	}
 	r.policy = compileWith(t, s.users, s.allow, s.source)
@@ -93,7 +100,7 @@ func withRig(t testing.TB, node string, change func(*setup)) *rig {
 		Listeners: listeners, Auth: s.auth,
 		Backends: map[string]backend.Options{"main": s.backend},
 		Policy:   r.policy, Table: command.Newest(), Limits: s.limits, Recorder: r.rec, Logger: s.log, Workers: s.workers,
-		ACLFile: s.aclFile, RefuseProbes: s.refuseProbes,
+		ACLFile: s.aclFile, RefuseProbes: s.refuseProbes, EventsOn: s.eventsOn,
 	}
 	r.server, err = proxy.NewServer(r.options)
 	if err != nil {

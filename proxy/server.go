@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/token"
 	"github.com/sallyport/sallyport/metrics"
+	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/loop"
 	"go.uber.org/zap"
 )
@@ -51,6 +52,9 @@ type Server struct {
 
 	changes      changes
 	aclLog       aclLog
+	watched      atomic.Pointer[acl.Globs]
+	refusals     refusals
+	seen         audit.Seen
 	aclFile      atomic.Pointer[ACLFile]
 	refuseProbes atomic.Bool
 	born         time.Time
@@ -72,6 +76,7 @@ func NewServer(o Options) (*Server, error) {
 	o.Policy.InForce()
 	s.born, s.runID = time.Now(), newRunID()
 	s.refuseProbes.Store(o.RefuseProbes)
+	s.watched.Store(acl.NewGlobs(o.EventsOn))
 	s.aclFile.Store(o.ACLFile)
 	s.fitDescriptors(&s.opts.Limits)
 	s.setLimits(s.opts.Limits)
@@ -123,7 +128,7 @@ func (s *Server) attach(l *loop.Loop) {
 	}
 	s.workers[l.ID()] = w
 	// A reload between building the worker and listing it must not be missed.
-	w.policy = s.policy.Load()
+	w.policy, w.watched = s.policy.Load(), s.watched.Load()
 	w.table = w.policy.Table()
 	w.draining = s.draining.Load()
 	w.setLimits(s.limits)

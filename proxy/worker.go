@@ -25,6 +25,8 @@ type worker struct {
 	policy   *acl.Policy
 	limits   Limits
 	recorder *audit.Recorder
+	watched  *acl.Globs // keys whose calls are recorded; nil: none
+	names    [][]byte   // for naming the keys of one call
 	pools    map[string]*backend.Pool
 	pipeline func(name string, k backend.Key) *backend.Pipeline
 	sessions *session // head of the list
@@ -99,7 +101,10 @@ func (w *worker) join(s *session, c *loop.Conn) {
 	w.sessions = s
 	w.count.Listener(s.facts.listenerIndex).Connections++
 	w.count.Listener(s.facts.listenerIndex).Connection(metrics.ConnectionAccepted)
-	w.newConnEvent(s)
+	if !w.newConnEvent(s) {
+		s.unrecorded()
+		return
+	}
 	w.look(s.facts.certEnds)
 	if s.begin(); s.user == nil {
 		s.awaitAuth()

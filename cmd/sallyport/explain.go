@@ -17,6 +17,7 @@ import (
 func newExplain(std streams) *cobra.Command {
 	var path, from, listener string
 	var asJSON bool
+	var by bearer
 	cmd := &cobra.Command{
 		Use:   "explain --config FILE [flags] USER COMMAND [ARG…]",
 		Short: "Say whether a user may run a command, and which rule decides",
@@ -32,6 +33,12 @@ With --listener alone the command is read as that listener names commands: where
 it renames or disables some, old names are unknown commands there. Rules and
 decisions are always about the real ones.
 
+With --token-issuer the user is somebody who comes by a token of that issuer: USER
+is the value of its user claim, --token-roles or --token-claims say what roles it
+brings. With --token-stdin the token itself is read from standard input and
+verified first, as token inspect does, over the network where keys come from
+there. Another proof that the user needs besides is shown as missing.
+
 Flags come before the user: what follows belongs to the command. Quote * and >
 for the shell.
 
@@ -44,12 +51,16 @@ Exit codes: 0 allowed or answered locally, 1 refused, 2 bad usage or configurati
   sallyport explain --config sallyport.yaml --from 10.1.2.3 app FLUSHALL
   sallyport explain --config sallyport.yaml --json app ZRANGE app:board 0 -1`,
 		Args: cobra.MinimumNArgs(2),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, _, err := load(std, path)
 			if err != nil {
 				return err
 			}
-			v, err := explain(cfg, whence{from, listener}, args[0], args[1:])
+			claims, err := by.claims(cmd.Context(), std, cfg, args[0])
+			if err != nil {
+				return err
+			}
+			v, err := explain(cfg, whence{from, listener, claims}, args[0], args[1:])
 			if err != nil {
 				return err
 			}
@@ -67,6 +78,7 @@ Exit codes: 0 allowed or answered locally, 1 refused, 2 bad usage or configurati
 	configFlag(cmd, &path)
 	cmd.Flags().StringVar(&from, "from", "", "judge the client's `address` as well")
 	cmd.Flags().StringVar(&listener, "listener", "", "the one `listener` the client comes to")
+	by.flags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.Flags().SetInterspersed(false)
 	return cmd
@@ -150,8 +162,11 @@ type roleSaid struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// whence is where a client is said to come from and to.
-type whence struct{ from, listener string }
+// whence is where a client is said to come from and to, and by which token.
+type whence struct {
+	from, listener string
+	token          *acl.TokenClaims // nil: by none
+}
 
 func explain(cfg *config.Config, w whence, user string, words []string) (*explanation, error) {
 	v := &explanation{User: user, Command: strings.ToLower(words[0])}
@@ -160,9 +175,9 @@ func explain(cfg *config.Config, w whence, user string, words []string) (*explan
 	if w.listener != "" && !slices.Contains(cfg.Listeners(), w.listener) {
 		return nil, usage("--listener %q: there has to be one of that name; known: %s", w.listener, strings.Join(cfg.Listeners(), ", "))
 	}
-	at := w.listener // whose names for commands count
+	at := w.listener    // whose names for commands count
+	var addr netip.Addr // invalid for a unix socket
 	if w.from != "" {
-		var addr netip.Addr // invalid for a unix socket
 		var err error
 		if w.from != "unix" {
 			if addr, err = netip.ParseAddr(w.from); err != nil {
@@ -172,7 +187,7 @@ func explain(cfg *config.Config, w whence, user string, words []string) (*explan
 		if !v.admit(cfg, addr, w.listener) {
 			return v, nil
 		}
-		if u != nil && u.Enabled() {
+		if w.token == nil && u != nil && u.Enabled() {
 			if u = v.login(); u == nil {
 				return v, nil
 			}
@@ -183,6 +198,12 @@ func explain(cfg *config.Config, w whence, user string, words []string) (*explan
 				}
 			}
 		}
+	}
+	if w.token != nil {
+		if u, at = v.byToken(cfg, w, addr); u == nil {
+			return v, nil
+		}
+		there = true
 	}
 	switch {
 	case u == nil:

@@ -23,14 +23,12 @@ func limitForClients(l proxy.Limits) int64 {
 	return l.Memory + l.Memory/10 + int64(l.Connections)*perConnection + ownMemory
 }
 
-// boundCollector sets the collector's limit, unless GOMEMLIMIT says otherwise
-// or a lower one holds.
-func boundCollector(l proxy.Limits) {
-	if _, set := os.LookupEnv("GOMEMLIMIT"); set {
-		return
-	}
-	if limit := limitForClients(l); limit < debug.SetMemoryLimit(-1) {
-		debug.SetMemoryLimit(limit)
+// boundCollector sets the collector's limit, unless GOMEMLIMIT says otherwise.
+// It is never above most, which the control group asks for; a reload that
+// raises limits.memory raises it.
+func boundCollector(l proxy.Limits, most int64) {
+	if _, set := os.LookupEnv("GOMEMLIMIT"); !set {
+		debug.SetMemoryLimit(min(most, limitForClients(l)))
 	}
 }
 

@@ -19,13 +19,20 @@ func TestTheCollectorWorksTowardsTheMemoryOfAllClients(t *testing.T) {
 	if got := limitForClients(l); got != want {
 		t.Fatalf("limit: %d, want %d", got, want)
 	}
-	boundCollector(l)
+	boundCollector(l, before)
 	if got := debug.SetMemoryLimit(-1); got != want {
 		t.Fatalf("in force: %d, want %d", got, want)
 	}
-	t.Run("a lower limit stays", func(t *testing.T) {
-		debug.SetMemoryLimit(64 << 20)
-		boundCollector(l)
+	t.Run("a reload raises it", func(t *testing.T) {
+		more := l
+		more.Memory *= 10
+		boundCollector(more, before)
+		if got := debug.SetMemoryLimit(-1); got != limitForClients(more) || got <= want {
+			t.Fatalf("in force: %d", got)
+		}
+	})
+	t.Run("the control group's stays above all", func(t *testing.T) {
+		boundCollector(l, 64<<20)
 		if got := debug.SetMemoryLimit(-1); got != 64<<20 {
 			t.Fatalf("in force: %d", got)
 		}
@@ -33,7 +40,7 @@ func TestTheCollectorWorksTowardsTheMemoryOfAllClients(t *testing.T) {
 	t.Run("GOMEMLIMIT has the last word", func(t *testing.T) {
 		t.Setenv("GOMEMLIMIT", "off")
 		debug.SetMemoryLimit(before)
-		boundCollector(l)
+		boundCollector(l, before)
 		if got := debug.SetMemoryLimit(-1); got != before {
 			t.Fatalf("in force: %d", got)
 		}

@@ -80,6 +80,7 @@ func (d *daemon) replace(cfg *config.Config, problems config.Problems, keepUsers
 	if err := d.server.Reload(options); err != nil {
 		return err
 	}
+	boundCollector(options.Limits, d.collector)
 	d.tokens.keep(tokens)
 	d.cfg = cfg
 	d.ending.Store(int64(cfg.Ending()))

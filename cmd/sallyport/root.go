@@ -40,6 +40,7 @@ or a bad configuration, 3 findings under check --strict.`,
 		newCert(std),
 		newImport(std),
 		newToken(std),
+		newAudit(std),
 		newAdmin(std),
 		newVersion(std),
 	)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -118,6 +119,7 @@ type daemon struct {
 	recorder *audit.Recorder
 	server   *proxy.Server
 
+	collector int64 // the collector's limit before those of the configuration
 	reloading sync.Mutex
 	cfg       *config.Config // what is in force
 	tokens    issuers
@@ -192,7 +194,8 @@ func (d *daemon) build(cfg *config.Config, passed *sockets) error {
 		l := &options.Listeners[i]
 		l.Bound = passed.take(l.Network, l.Address)
 	}
-	boundCollector(options.Limits)
+	d.collector = debug.SetMemoryLimit(-1)
+	boundCollector(options.Limits, d.collector)
 	if d.server, err = proxy.NewServer(options); err != nil {
 		for _, l := range options.Listeners {
 			if l.Bound != nil {

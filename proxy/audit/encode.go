@@ -15,9 +15,10 @@ const (
 	maxField = 1024 // a text field
 	maxKey   = 256  // one of keys
 	maxKeys  = 16   // entries in keys; one more says how many are left out
-	// maxLine is above anything AppendJSON can make: seventeen text fields, the keys,
-	// and less than 1 KiB of names, numbers, addresses and the time.
-	maxLine = 17*maxField + (maxKeys+1)*(maxKey+3) + 1024
+	maxWord  = 128  // a text of a group
+	// maxLine is above anything AppendJSON can make: nineteen text fields, the keys,
+	// the groups, and less than 1 KiB of names, numbers, addresses, the time and the hash.
+	maxLine = 19*maxField + (maxKeys+1)*(maxKey+3) + MaxGroups*(2*maxWord+128) + 1024
 )
 
 const timeLayout = "2006-01-02T15:04:05.000000Z"
@@ -28,7 +29,10 @@ const timeLayout = "2006-01-02T15:04:05.000000Z"
 // private-use character into it: those are written as \u escapes, bytes that are
 // not UTF-8 as U+FFFD. A text of more than 1 KiB (a key: 256 bytes) is cut and
 // ends with "…[cut N bytes]".
-func AppendJSON(dst []byte, e *Event) []byte {
+func AppendJSON(dst []byte, e *Event) []byte { return appendNative(dst, e, &shape{}) }
+
+// appendNative is AppendJSON with the keys as a sink wants them.
+func appendNative(dst []byte, e *Event, as *shape) []byte {
 	l := line{dst}
 	l.buf = append(l.buf, `{"time":"`...)
 	l.buf = e.Time.UTC().AppendFormat(l.buf, timeLayout)
@@ -45,13 +49,57 @@ func AppendJSON(dst []byte, e *Event) []byte {
 	l.text("reason", reason(e))
 	l.text("rule", e.Rule)
 	l.text("command", e.Command)
-	l.keys(e.Keys)
+	l.keys(e.Keys, as)
 	l.transport(e)
 	l.text("token_id", e.TokenID)
 	l.time("expires", e.Expires)
 	l.totals(e)
 	l.numberIf("folded", e.Folded)
+	l.crowd(e)
+	if e.Kind == Checkpoint {
+		l.text("sink", e.Sink)
+		l.number("head_seq", e.Head.Seq)
+		l.text("head", e.Head.Hash)
+	}
 	return append(l.buf, '}')
+}
+
+// crowd writes who is connected.
+func (l *line) crowd(e *Event) {
+	l.text("backend", e.Backend)
+	if e.Kind != Clients {
+		return
+	}
+	l.number("connections", e.Connections)
+	if e.Backend != "" {
+		l.number("ours", e.Ours)
+	}
+	if e.Parts > 1 {
+		l.number("part", uint64(e.Part))
+		l.number("parts", uint64(e.Parts))
+	}
+	l.name("clients")
+	l.buf = append(l.buf, '[')
+	for i, g := range e.Groups[:min(len(e.Groups), MaxGroups)] {
+		if i > 0 {
+			l.buf = append(l.buf, ',')
+		}
+		l.buf = append(l.buf, `{"count":`...)
+		l.buf = strconv.AppendUint(l.buf, g.Count, 10)
+		l.addr("ip", g.IP)
+		l.word("user", g.User)
+		l.word("library", g.Library)
+		l.buf = append(l.buf, '}')
+	}
+	l.buf = append(l.buf, ']')
+}
+
+// word is text of a group, cut shorter.
+func (l *line) word(key, s string) {
+	if s != "" {
+		l.name(key)
+		l.buf = appendText(l.buf, s, maxWord)
+	}
 }
 
 // reason is the one reason field's text.
@@ -173,8 +221,8 @@ func (l *line) text(key, s string) {
 	}
 }
 
-func (l *line) keys(keys [][]byte) {
-	if len(keys) == 0 {
+func (l *line) keys(keys [][]byte, as *shape) {
+	if len(keys) == 0 || as.keys == KeysOff {
 		return
 	}
 	l.name("keys")
@@ -189,7 +237,7 @@ func (l *line) keys(keys [][]byte) {
 			l.buf = append(l.buf, ` keys]"`...)
 			break
 		}
-		l.buf = appendText(l.buf, k, maxKey)
+		l.buf = as.appendKey(l.buf, k)
 	}
 	l.buf = append(l.buf, ']')
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/sallyport/sallyport/acl"
@@ -28,12 +29,40 @@ const (
 	Admin
 	// Dropped stands for lines a sink could not take. The Recorder alone makes it.
 	Dropped
+	// FirstSeen is an Auth that succeeded for a principal from a network, or by a
+	// method, that was not seen before since the process started.
+	FirstSeen
+	// Clients is who is connected now: to the proxy, or to a backend.
+	Clients
+	// Bypass is a connection to a backend that is not the proxy's.
+	Bypass
+	// Checkpoint states where another sink's chain stands. The Recorder alone makes it.
+	Checkpoint
+	// Chain begins, continues or ends a sink's chain. The Recorder alone makes it.
+	Chain
+
+	kindCount
 )
 
 var kindNames = [...]string{
 	NewConn: "new_conn", Auth: "auth", CloseConn: "close_conn", Refused: "refused",
 	Access: "access", Reload: "reload", Admin: "admin", Dropped: "dropped",
+	FirstSeen: "first_seen", Clients: "clients", Bypass: "bypass", Checkpoint: "checkpoint", Chain: "chain",
 }
+
+// KindNamed finds a kind by the word of its event field.
+func KindNamed(name string) (Kind, bool) {
+	for k := NewConn; k < kindCount; k++ {
+		if kindNames[k] == name {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
+// vital says that a part of every queue is kept for events of this kind: without
+// them nobody knows who was in.
+func (k Kind) vital() bool { return k == Auth || k == CloseConn || k == Admin || k == Reload }
 
 // String gives the word used in the event field.
 func (k Kind) String() string { return word(kindNames[:], int(k)) }
@@ -105,6 +134,7 @@ const (
 	ClosePanic                                  // a fault of ours while serving it
 	CloseUserConnections                        // its user has as many connections as allowed
 	CloseCommandTimeout                         // began a command and did not send the rest in time
+	CloseUnrecorded                             // its new_conn could not be put on a record that must be kept
 )
 
 var closeNames = [...]string{
@@ -114,6 +144,7 @@ var closeNames = [...]string{
 	CloseMemoryLimit: "memory_limit", CloseProtocolError: "protocol_error", CloseCrossProtocol: "cross_protocol",
 	CloseKilled: "killed", CloseDrain: "drain", CloseBackendLost: "backend_lost", ClosePanic: "panic",
 	CloseUserConnections: "user_connections", CloseCommandTimeout: "command_timeout",
+	CloseUnrecorded: "unrecorded",
 }
 
 // String gives the word used in the reason field of close_conn, empty for the zero CloseReason.
@@ -149,6 +180,9 @@ type Event struct {
 	ClientIP   netip.Addr // whom the connection speaks for: a PROXY header's address where one is taken
 	ClientPort uint16
 	PeerIP     netip.Addr // who is on the other end of the socket, where that differs
+	// Target is the address of ours that the client reached. Only format
+	// redis-enterprise writes it.
+	Target netip.AddrPort
 
 	User    string
 	Method  Method
@@ -176,7 +210,39 @@ type Event struct {
 	// Folded counts the refusals of the same session and reason that were not
 	// written and that this event speaks for besides its own; see Folder.
 	Folded uint64
+
+	Backend string // of Clients and Bypass: which backend's connections these are
+	// Connections is how many there are now, Ours how many of a backend's are the
+	// proxy's. Groups are them by where they come from; what is over MaxGroups is
+	// brought by further events, Part of Parts.
+	Connections, Ours uint64
+	Groups            []Group
+	Part, Parts       int
+
+	// Sink is the sink whose chain a Checkpoint speaks of; Head is where it stood.
+	Sink string
+	Head Head
 }
+
+// MaxGroups is how many Groups one event writes; those after them are not written.
+const MaxGroups = 32
+
+// Group is connections that have a source, a user and a client library in common.
+type Group struct {
+	IP      netip.Addr
+	User    string
+	Library string // what the client says it is: name and version
+	Count   uint64
+}
+
+// Head names a line of a chain by its number and its hash: 64 hexadecimal digits.
+type Head struct {
+	Seq  uint64
+	Hash string
+}
+
+// String gives the form that audit verify --expect takes: SEQ:HASH.
+func (h Head) String() string { return strconv.FormatUint(h.Seq, 10) + ":" + h.Hash }
 
 // Certificate is what a client certificate says, as far as the record wants it.
 type Certificate struct {

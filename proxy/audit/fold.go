@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/sallyport/sallyport/acl"
@@ -73,4 +74,66 @@ func (f *Folder) window(reason acl.Reason) *window {
 	}
 	f.windows = append(f.windows, window{reason: reason})
 	return &f.windows[len(f.windows)-1]
+}
+
+// foldSources is how many sources a SourceFolder tells apart.
+const foldSources = 4096
+
+// SourceFolder folds the refusals of connections: one event for a source and
+// reason in ten seconds, the rest counted and carried by the next, or by those
+// that Rest gives. Where more sources than it holds are at it, those it has no
+// room for are one. Not safe for concurrent use; the zero value is ready.
+type SourceFolder struct {
+	sources map[sourceReason]*sourceWindow
+}
+
+type sourceReason struct {
+	source   netip.Addr // invalid: all there was no room for
+	listener string
+	reason   acl.Reason
+}
+
+type sourceWindow struct {
+	start  time.Time
+	folded uint64
+}
+
+const foldEvery = 10 * time.Second
+
+// Write says whether a refusal at now is to be written, and how many earlier ones
+// that event must carry in Folded.
+func (f *SourceFolder) Write(now time.Time, listener string, source netip.Addr, reason acl.Reason) (folded uint64, ok bool) {
+	k := sourceReason{source, listener, reason}
+	w := f.sources[k]
+	if w == nil && len(f.sources) >= foldSources {
+		k.source = netip.Addr{}
+		w = f.sources[k]
+	}
+	if w == nil {
+		if f.sources == nil {
+			f.sources = make(map[sourceReason]*sourceWindow)
+		}
+		f.sources[k] = &sourceWindow{start: now}
+		return 0, true
+	}
+	if since := now.Sub(w.start); since < foldEvery && since >= 0 {
+		w.folded++
+		return 0, false
+	}
+	folded, w.folded, w.start = w.folded, 0, now
+	return folded, true
+}
+
+// Rest forgets the windows that are over, and calls write for each of them with
+// refusals that no event speaks for yet; as with Folder.Rest, folded is one less.
+func (f *SourceFolder) Rest(now time.Time, write func(listener string, source netip.Addr, reason acl.Reason, folded uint64)) {
+	for k, w := range f.sources {
+		if since := now.Sub(w.start); since < foldEvery && since >= 0 {
+			continue
+		}
+		if w.folded > 0 {
+			write(k.listener, k.source, k.reason, w.folded-1)
+		}
+		delete(f.sources, k)
+	}
 }

@@ -1,12 +1,9 @@
 package audit
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"sync"
 	"time"
 
@@ -21,13 +18,16 @@ const (
 	retryFirst = 100 * time.Millisecond
 	retryMost  = time.Second
 	logEvery   = 10 * time.Second
+
+	checkpointEvery = time.Minute
 )
 
 // Options is what a Recorder is made of.
 type Options struct {
 	Sinks  []Sink      // each name once; none: events are numbered and go nowhere
 	Logger *zap.Logger // for failing sinks; nil: silent
-	// Buffer is how many lines wait for a sink at most, and as many KiB; 0: 8192.
+	// Buffer is how many lines wait for a sink at most, and as many KiB; 0: 8192. A
+	// quarter of it takes auth, close_conn, admin and reload only.
 	Buffer int
 }
 
@@ -39,16 +39,22 @@ type Recorder struct {
 
 	mu      sync.Mutex
 	seq     uint64
+	noted   uint64 // seq after the last checkpoints
 	closed  bool
-	scratch []byte
+	shapes  []*shape
+	own     shape // of Recent, where no sink has the native format
 	queues  []*queue
+	keeping []*queue // those that refuse
+	recent  ring
+	admin   ring // of admin and reload events, which a flood of others must not push out
 
 	closing chan struct{} // closed by Close: write what is there, then end
 	writers sync.WaitGroup
 }
 
 // New opens the sinks and starts a goroutine for each, which Close ends. If a
-// file can't be opened nothing is left behind.
+// file can't be opened nothing is left behind. Numbers go on where the furthest
+// file ends.
 func New(o Options) (*Recorder, error) {
 	if o.Buffer <= 0 {
 		o.Buffer = defaultBuffer
@@ -59,7 +65,9 @@ func New(o Options) (*Recorder, error) {
 	r := &Recorder{
 		log:      o.Logger,
 		maxLines: o.Buffer,
-		maxBytes: max(o.Buffer*bytesPerLine, 2*maxLine),
+		maxBytes: max(o.Buffer*bytesPerLine, 4*maxLine),
+		recent:   newRing(recentLines, recentBytes),
+		admin:    newRing(recentLines/4, recentBytes/4),
 		closing:  make(chan struct{}),
 	}
 	for _, s := range o.Sinks {
@@ -70,9 +78,7 @@ func New(o Options) (*Recorder, error) {
 			return nil, err
 		}
 	}
-	for _, q := range r.queues {
-		r.writers.Go(func() { r.write(q) })
-	}
+	r.begin(time.Now())
 	return r, nil
 }
 
@@ -82,13 +88,25 @@ func (r *Recorder) add(s Sink) error {
 			return fmt.Errorf("event sink %s: named twice", s.name)
 		}
 	}
-	q := &queue{Sink: s, wake: make(chan struct{}, 1), current: s.out}
-	if s.path != "" {
+	q := &queue{Sink: s, shape: r.shapeOf(s.set), wake: make(chan struct{}, 1), current: s.out, retryMost: retryMost}
+	if !s.plain {
+		q.work.chain = &chain{links: newLinks(s.set.Key)}
+		q.work.open = openStart
+	}
+	switch {
+	case s.path != "":
+		t := s.resume()
 		f, err := s.open()
 		if err != nil {
 			return err
 		}
-		q.current = f
+		q.current, q.file, q.work.newline, q.work.torn = f.File, f.fileState, f.newline, t.torn
+		if c := q.work.chain; c != nil && t.found {
+			c.last, c.begun, q.work.seq = t.sum, true, t.seq
+			r.seq = max(r.seq, t.seq)
+		}
+	case s.syslog != nil:
+		q.current, q.retryMost = newSyslogEnd(*s.syslog), syslogRetryMost
 	}
 	if q.current == nil {
 		return fmt.Errorf("event sink %q: nowhere to write", s.name)
@@ -97,50 +115,184 @@ func (r *Recorder) add(s Sink) error {
 	return nil
 }
 
+// shapeOf finds or makes the way of encoding that settings ask for.
+func (r *Recorder) shapeOf(set Settings) *shape {
+	secret := set.Key
+	if set.Keys != KeysHash {
+		secret = nil
+	}
+	for _, s := range r.shapes {
+		if s.format == set.Format && s.keys == set.Keys && s.secret == secret {
+			return s
+		}
+	}
+	r.shapes = append(r.shapes, &shape{format: set.Format, keys: set.Keys, secret: secret})
+	return r.shapes[len(r.shapes)-1]
+}
+
+// begin starts the writers. A file that ends before the furthest one states what
+// it has not.
+func (r *Recorder) begin(now time.Time) {
+	chained := 0
+	for _, q := range r.queues {
+		if c := q.work.chain; c != nil {
+			chained++
+			if q.work.seq < r.seq && c.begun && q.set.Format == Native {
+				q.gap = gap{q.work.seq + 1, r.seq, now}
+				q.signal()
+			} else {
+				q.work.seq = r.seq
+			}
+		}
+		if q.set.Refuse {
+			r.keeping = append(r.keeping, q)
+		}
+	}
+	r.noted = r.seq
+	for _, q := range r.queues {
+		r.writers.Go(func() { r.write(q) })
+	}
+	if chained > 1 {
+		r.writers.Go(r.checkpoints)
+	}
+}
+
 // Record numbers e, setting e.Seq, and passes its line to every sink. It does
 // no I/O and never waits for a sink; it keeps nothing of e. Lines come in every
 // sink in the order of their numbers. After Close events are counted as dropped.
-func (r *Recorder) Record(e *Event) {
+//
+// kept is false if a sink that must keep the record had no room: what the event
+// speaks of should not happen then.
+func (r *Recorder) Record(e *Event) (kept bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seq++
 	e.Seq = r.seq
+	kept = true
 	if r.closed {
 		for _, q := range r.queues {
 			q.dropped++
+			kept = kept && !q.set.Refuse
 		}
-		return
+		return kept
 	}
-	if len(r.queues) == 0 {
-		return
+	for _, s := range r.shapes {
+		s.encode(e)
 	}
-	r.scratch = append(AppendJSON(r.scratch[:0], e), '\n')
 	for _, q := range r.queues {
-		q.offer(r.scratch, e, r.maxLines, r.maxBytes)
+		if !q.offer(e, r.maxLines, r.maxBytes) && q.set.Refuse {
+			kept = false
+		}
 		q.signal()
 	}
+	r.remember(e)
+	return kept
+}
+
+// Keeps says whether every sink that must keep the record can do so now: it has
+// room, its last write did not fail, and none has been under way for a second.
+// While it says no, nobody should be let in, nor a login be judged.
+func (r *Recorder) Keeps() bool {
+	if len(r.keeping) == 0 {
+		return true
+	}
+	now := time.Now()
+	for _, q := range r.keeping {
+		if !q.keeps(now) {
+			return false
+		}
+	}
+	return true
+}
+
+// Refuses says whether there is a sink that must keep the record.
+func (r *Recorder) Refuses() bool { return len(r.keeping) > 0 }
+
+// Stats is what a sink has done so far.
+type Stats struct {
+	Written uint64 // lines
+	Dropped uint64 // events that it will never have
+	Failed  uint64 // writes; one that failed is tried again and loses nothing by itself
+	Waiting int    // lines that it has not been given yet
+}
+
+// Stats says for each sink by name what it has done.
+func (r *Recorder) Stats() map[string]Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := make(map[string]Stats, len(r.queues))
+	for _, q := range r.queues {
+		m[q.name] = Stats{Written: q.written, Dropped: q.dropped, Failed: q.failed, Waiting: len(q.seqs)}
+	}
+	return m
 }
 
 // Dropped says for each sink by name how many events it lost so far: those that
 // found its buffer full, and those that could not be written before Close gave up.
 func (r *Recorder) Dropped() map[string]uint64 {
-	return r.counts(func(q *queue) uint64 { return q.dropped })
+	m := make(map[string]uint64)
+	for name, s := range r.Stats() {
+		m[name] = s.Dropped
+	}
+	return m
 }
 
 // Failures says for each sink by name how many writes failed so far. A failed
 // write is tried again and loses nothing by itself.
 func (r *Recorder) Failures() map[string]uint64 {
-	return r.counts(func(q *queue) uint64 { return q.failed })
-}
-
-func (r *Recorder) counts(of func(*queue) uint64) map[string]uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	m := make(map[string]uint64, len(r.queues))
-	for _, q := range r.queues {
-		m[q.name] = of(q)
+	m := make(map[string]uint64)
+	for name, s := range r.Stats() {
+		m[name] = s.Failed
 	}
 	return m
+}
+
+// Heads says for each sink with a chain where that stands: what audit verify can
+// be told to expect.
+func (r *Recorder) Heads() map[string]Head {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := make(map[string]Head)
+	for _, q := range r.queues {
+		if q.work.chain != nil && q.written > 0 {
+			m[q.name] = Head{q.head, q.sum.String()}
+		}
+	}
+	return m
+}
+
+// checkpoints tells each sink where the chains of the others stand, every minute
+// in which anything else happened: who cuts off the end of one would have to
+// cut off that of the others.
+func (r *Recorder) checkpoints() {
+	tick := time.NewTicker(checkpointEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.closing:
+			return
+		case now := <-tick.C:
+			r.checkpoint(now)
+		}
+	}
+}
+
+func (r *Recorder) checkpoint(now time.Time) {
+	r.mu.Lock()
+	idle := r.noted == r.seq
+	r.mu.Unlock()
+	if idle {
+		return
+	}
+	heads := r.Heads()
+	for _, q := range r.queues { // in the configuration's order
+		if h, ok := heads[q.name]; ok {
+			r.Record(&Event{Time: now, Kind: Checkpoint, Sink: q.name, Head: h})
+		}
+	}
+	r.mu.Lock()
+	r.noted = r.seq
+	r.mu.Unlock()
 }
 
 // Reopen opens the files of all file sinks anew, for log rotation: events
@@ -171,9 +323,10 @@ func (r *Recorder) Reopen() error {
 	return errors.Join(errs...)
 }
 
-// Close writes what is buffered, ends the goroutines and closes the files. It
-// gives up when ctx ends, or for a sink whose write fails then; the error says
-// how many events were lost by that. A second call waits as the first does.
+// Close writes what is buffered, ends the chains and the goroutines and closes
+// the files. It gives up when ctx ends, or for a sink whose write fails then; the
+// error says how many events were lost by that. A second call waits as the first
+// does.
 func (r *Recorder) Close(ctx context.Context) error {
 	before := r.lost()
 	r.mu.Lock()
@@ -214,116 +367,5 @@ func (r *Recorder) interrupt() {
 		if d, ok := q.current.(interface{ SetWriteDeadline(time.Time) error }); ok {
 			_ = d.SetWriteDeadline(time.Unix(1, 0)) // a file without deadlines hangs on until the process ends
 		}
-	}
-}
-
-// write is a sink's goroutine: whatever has gathered is one batch.
-func (r *Recorder) write(q *queue) {
-	defer r.release(q)
-	for last := false; !last; {
-		select {
-		case <-q.wake:
-		case <-r.closing:
-			last = true
-		}
-		for batch := r.take(q); len(batch) > 0; batch = r.take(q) {
-			r.flush(q, batch)
-			if cap(batch) <= keepBuffer {
-				q.spare = batch
-			}
-		}
-	}
-}
-
-// take hands over a batch and, under the same lock, goes over to a reopened
-// file: an event recorded after Reopen is never in a batch taken before it.
-func (r *Recorder) take(q *queue) []byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.turnOver(q)
-	return q.take()
-}
-
-// turnOver replaces the file by a reopened one, if there is one. r.mu is held.
-func (r *Recorder) turnOver(q *queue) bool {
-	if q.next == nil {
-		return false
-	}
-	if f, ok := q.current.(*os.File); ok {
-		f.Close()
-	}
-	q.current, q.next = q.next, nil
-	return true
-}
-
-// flush writes a batch. A write that fails goes on where it stopped, again and
-// again, while new events wait in the bounded buffer: a full disk costs what
-// doesn't fit there, not what was accepted, and leaves no half line behind.
-func (r *Recorder) flush(q *queue, batch []byte) {
-	wait := retryFirst
-	for done := 0; ; {
-		n, err := q.current.Write(batch[done:])
-		done += min(max(n, 0), len(batch)-done)
-		if done == len(batch) {
-			return
-		}
-		if err == nil {
-			err = io.ErrShortWrite
-		}
-		r.failed(q, err)
-		if !r.pause(wait) {
-			r.mu.Lock()
-			q.dropped += uint64(bytes.Count(batch[done:], []byte{'\n'}))
-			r.mu.Unlock()
-			return
-		}
-		wait = min(2*wait, retryMost)
-		r.mu.Lock()
-		if r.turnOver(q) { // the new file begins with a whole line
-			done = bytes.LastIndexByte(batch[:done], '\n') + 1
-		}
-		r.mu.Unlock()
-	}
-}
-
-// pause waits before the next attempt, and says false if there must be none
-// because the recorder is closing.
-func (r *Recorder) pause(wait time.Duration) bool {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-r.closing:
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
-// failed counts a failed write and logs it, every ten seconds at most.
-func (r *Recorder) failed(q *queue, err error) {
-	r.mu.Lock()
-	q.failed++
-	r.mu.Unlock()
-	q.unnamed++
-	if now := time.Now(); q.logged.IsZero() || now.Sub(q.logged) >= logEvery {
-		r.log.Error("events can't be written; retrying",
-			zap.String("sink", q.name), zap.Uint64("failures", q.unnamed), zap.Error(err))
-		q.logged, q.unnamed = now, 0
-	}
-}
-
-// release closes what New or Reopen opened.
-func (r *Recorder) release(q *queue) {
-	if q.path == "" {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if f, ok := q.current.(*os.File); ok {
-		f.Close()
-	}
-	if q.next != nil {
-		q.next.Close()
-		q.next = nil
 	}
 }

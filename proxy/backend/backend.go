@@ -124,6 +124,9 @@ type Pool struct {
 	lines  map[Key]*line
 	router *Router // nil: all calls go to one node
 	closed bool
+
+	leaving map[*line]bool // retired, and owing replies
+	reserve map[Key]*line  // retired, drained, and good for another time
 }
 
 // line is a Pipeline with the connection that comes and goes below it. It is
@@ -162,6 +165,7 @@ func (p *Pool) Pipeline(k Key) *Pipeline {
 		}
 		ln = &line{pool: p, key: k}
 		ln.Pipeline = *NewPipeline(k.Proto, p.l.Now, &p.Stats)
+		ln.Pipeline.retired.retire = ln.retired
 		ln.state = closed
 		p.lines[k] = ln
 		if !p.closed {
@@ -217,6 +221,7 @@ func (p *Pool) Probe(k Key, done func(error)) {
 // Close ends every connection; waiters hear Lost or Unavailable. Nothing is dialled afterwards.
 func (p *Pool) Close() {
 	p.closed = true
+	p.closeRetired()
 	p.b.leave(p)
 	if p.router != nil {
 		defer p.router.close()
@@ -360,6 +365,10 @@ func (ln *line) Data(c *loop.Conn, p []byte) {
 		ln.pool.Stats.Broken++
 		ln.lose(err)
 		c.Close()
+		return
+	}
+	if ln.Pipeline.retired.so {
+		ln.drained()
 	}
 }
 
@@ -406,7 +415,7 @@ func (ln *line) lose(cause error) {
 	ln.drop(backoff)
 	ln.pool.eased() // nothing waits for this connection any more
 	ln.conn = nil
-	if ln.pool.closed {
+	if ln.forget() || ln.pool.closed {
 		ln.state = closed
 		return
 	}

@@ -214,6 +214,7 @@ func (p *Pool) retarget(broken Endpoint) {
 	if p.router != nil {
 		p.router.update()
 	}
+	p.retargetRetired(broken)
 	for k, ln := range p.lines {
 		want, err := p.b.target(k)
 		switch {

@@ -15,7 +15,8 @@ import (
 // one, so whoever makes calls waits while one of its own is on a detour (Caller),
 // and, when Generation has changed, until all of its calls have been answered.
 type Router struct {
-	// Generation changes with the topology.
+	// Generation changes with the topology, and with a connection that takes no
+	// more calls.
 	Generation uint64
 
 	pool   *Pool

@@ -21,6 +21,7 @@ import (
 type rig struct {
 	node    *redistest.Server
 	proxied string // the proxy's address
+	spy     *spy   // of the tests that ask what the node ran
 }
 
 func start(t testing.TB, opts ...redistest.Option) *rig {

@@ -163,7 +163,8 @@ type (
 			Passwords        any
 			TokenSwitch      any `yaml:"token_switch"`
 		}
-		Events   []map[string]string
+		Events   []map[string]any
+		EventsOn []string `yaml:"events_on"`
 		Admin    *struct{ Address string }
 		Limits   map[string]any
 		Workers  any

@@ -18,6 +18,7 @@ type Config struct {
 	Sinks  []Sink
 	Admin  *Admin // nil: no admin endpoints
 
+	eventsOn  []string // patterns of keys whose calls are recorded
 	listeners []listener
 	backends  []*backendConfig
 	rules     policy
@@ -86,6 +87,7 @@ func (r *reader) config(s *section) *Config {
 		listeners: r.listeners(s.required("listeners")),
 		backends:  r.backends(s.required("backends").section()),
 		Sinks:     r.sinks(s.get("events")),
+		eventsOn:  r.eventsOn(s.get("events_on")),
 		Admin:     r.admin(s.get("admin").section()),
 		workers:   s.get("workers").workers(),
 		shutdown:  r.shutdown(s.get("shutdown").section()),
@@ -98,7 +100,7 @@ func (r *reader) config(s *section) *Config {
 		c.Table = r.table.Base() // what the running proxy learned is not for this configuration
 	}
 	r.commandNames(c)
-	s.close("events_on", "console", "posture")
+	s.close("console", "posture")
 	r.route(c)
 	r.adminAddress(c)
 	c.Policy = r.compile(c, c.rules.source)

@@ -245,7 +245,7 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 		t.Error("backend cache must speak plaintext")
 	}
 	wantSinks := []Sink{{Kind: "stdout"}, {Kind: "file", Path: filepath.Join(dir, "events.jsonl"), Mode: 0o640}}
-	if d := cmp.Diff(wantSinks, cfg.Sinks); d != "" {
+	if d := cmp.Diff(wantSinks, cfg.Sinks, cmp.Comparer(Sink.same)); d != "" {
 		t.Errorf("sinks differ:\n%s", d)
 	}
 	if cfg.Admin == nil || cfg.Admin.Network != "tcp" || cfg.Admin.Address != "127.0.0.1:9380" {

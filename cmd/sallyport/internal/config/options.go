@@ -38,6 +38,7 @@ func (c *Config) Options(run Running) proxy.Options {
 		ACLFile:  c.aclFile(run),
 
 		RefuseProbes: c.rules.refuseProbes,
+		EventsOn:     c.eventsOn,
 	}
 	if c.throttle != nil {
 		o.Auth.Throttle = *c.throttle
@@ -118,16 +119,9 @@ func (c *Config) RefusesProbes() bool { return c.rules.refuseProbes }
 
 // AuditSinks gives the sinks of events; nothing is opened yet.
 func (c *Config) AuditSinks() []audit.Sink {
-	var out []audit.Sink
-	for _, s := range c.Sinks {
-		switch s.Kind {
-		case "stdout":
-			out = append(out, audit.Stdout())
-		case "stderr":
-			out = append(out, audit.Stderr())
-		case "file":
-			out = append(out, audit.File(s.Path, s.Mode))
-		}
+	out := make([]audit.Sink, len(c.Sinks))
+	for i, s := range c.Sinks {
+		out[i] = s.sink()
 	}
 	return out
 }
@@ -162,7 +156,7 @@ func (c *Config) NeedsRestart(next *Config) []string {
 			keys = append(keys, key)
 		}
 	}
-	differ("events", !slices.Equal(c.Sinks, next.Sinks))
+	differ("events", !slices.EqualFunc(c.Sinks, next.Sinks, Sink.same))
 	differ("admin.address", c.Admin.where() != next.Admin.where())
 	differ("workers", c.workers != next.workers)
 	differ("policy.commands", c.Table.Label() != next.Table.Label())
