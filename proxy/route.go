@@ -18,6 +18,7 @@ var routed = new(backend.Pipeline)
 const (
 	errCrossSlot   = "CROSSSLOT Keys in request don't hash to the same slot"
 	errSlotUnowned = "CLUSTERDOWN Hash slot not served"
+	errApart       = "ERR this command needs a backend connection of its own, which this version does not offer over several shards"
 	errNotSpread   = "ERR this command is not supported over several shards"
 )
 

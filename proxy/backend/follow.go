@@ -215,6 +215,7 @@ func (p *Pool) retarget(broken Endpoint) {
 		p.router.update()
 	}
 	p.retargetRetired(broken)
+	p.retargetOwn(broken)
 	for k, ln := range p.lines {
 		want, err := p.b.target(k)
 		switch {
@@ -234,6 +235,20 @@ func (p *Pool) retarget(broken Endpoint) {
 			ln.failed = 0
 			ln.pool.l.Arm(&ln.retry, 0, ln.dialAgain)
 		}
+	}
+}
+
+// retargetOwn ends connections of single sessions that lead elsewhere now: what
+// they watch, wait for or are subscribed to is no longer there.
+func (p *Pool) retargetOwn(broken Endpoint) {
+	for o := p.owns.first; o != nil; {
+		next := o.next
+		want, err := p.b.target(o.line.key)
+		if o.line.conn != nil && (err != nil || o.line.at != want || o.line.at == broken) {
+			o.lost(o.state == spare)
+			next = p.owns.first // its owner may have closed others
+		}
+		o = next
 	}
 }
 
