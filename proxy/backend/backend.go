@@ -25,6 +25,7 @@ type Options struct {
 	DialTimeout time.Duration                          // TCP, TLS and login together; 0: 2 s
 	Routing     Routing                                // how several nodes are found
 	Discover    bool                                   // commands that the proxy does not know are learned from it
+	Own         *Own                                   // is told of every connection; nil: nobody is
 	Logger      *zap.Logger
 }
 
