@@ -100,6 +100,48 @@ func TestAuthenticate_by_argon2id(t *testing.T) {
 	}
 }
 
+// Who proved a slow hash a moment ago is spared it only as long as that hash is
+// the user's; everything else is judged anew.
+func TestAProofOfAMomentAgoSparesTheSlowHashAndNothingElse(t *testing.T) {
+	slow, err := HashArgon2id([]byte("correct horse"), bytes.NewReader(bytes.Repeat([]byte{7}, 16)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := HashArgon2id([]byte("another horse"), bytes.NewReader(bytes.Repeat([]byte{8}, 16)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	human := func(rules, hash string) UserSource {
+		return member("human", rules, func(u *UserSource) { u.PasswordHashes = textsOf(hash) })
+	}
+	p := mustCompile(t, house(human("on ~*", slow)))
+	attempt := Attempt{Listener: "gw", User: "human", Password: []byte("correct horse"), Now: noon}
+	pr, reason := p.Authenticate(&attempt)
+	if reason != None || pr.Argon2id() == "" {
+		t.Fatal(reason)
+	}
+	attempt.Proved = pr.Argon2id()
+	if again, r := p.Authenticate(&attempt); p.Slow(&attempt) || r != None || again.Argon2id() != pr.Argon2id() {
+		t.Error("the hash is computed again:", r)
+	}
+	for what, q := range map[string]*Policy{
+		"the hash is another": mustCompile(t, house(human("on ~*", other))),
+		"the user is off":     mustCompile(t, house(human("off ~*", slow))),
+		"the user is gone":    mustCompile(t, house(member("app", "on >pw-of-app ~*", nil))),
+	} {
+		if next, r := q.Authenticate(&attempt); r == None || next.User != nil {
+			t.Errorf("%s, and the proof still counts", what)
+		}
+	}
+	if !mustCompile(t, house(human("on ~*", other))).Slow(&attempt) {
+		t.Error("with another hash it is not slow")
+	}
+	attempt.Proved = "no hash of anybody's"
+	if _, r := p.Authenticate(&attempt); !p.Slow(&attempt) || r != None {
+		t.Error("an unknown proof decides something:", r)
+	}
+}
+
 func FuzzArgon(f *testing.F) {
 	f.Add("$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "$" + key32)
 	f.Add("$argon2id$v=19$m=,t=,p=$$")

@@ -16,6 +16,9 @@ type Attempt struct {
 	Password []byte       // nil: none tried
 	Token    *TokenClaims // set by the caller when Password was a token that verified
 	Now      time.Time
+	// Proved is what Argon2id gave when this very name and password were taken a
+	// moment ago; empty: they were not. The caller vouches for that.
+	Proved string
 	// Lenient is for Renew after a change at run time (ACL SETUSER): as in Redis, a
 	// password that was taken away ends no session then.
 	Lenient bool
@@ -130,6 +133,10 @@ type Principal struct {
 // TokenClaims gives what the principal's token said when it was judged last, nil
 // unless it was a JSON Web Token. It must not be changed.
 func (pr *Principal) TokenClaims() *TokenClaims { return pr.claims }
+
+// Argon2id tells which of the user's argon2id hashes the password fitted, empty
+// if none had to. It is no secret of the password's, yet not for anybody's eyes.
+func (pr *Principal) Argon2id() string { return pr.secret.argon }
 
 // secret says which of a user's passwords was taken, by the hash the user keeps.
 type secret struct {

@@ -45,7 +45,10 @@ func (p *Policy) Authenticate(a *Attempt) (Principal, Reason) {
 		}
 		pr = Principal{Method: MethodToken, Factors: FactorToken, TokenID: t.id, Expires: t.expires}
 	case a.Password != nil && len(u.argon) > 0:
-		if pr.secret.argon = u.argonFits(a.Password); pr.secret.argon != "" {
+		if pr.secret.argon = a.Proved; !u.hasArgon(a.Proved) {
+			pr.secret.argon = u.argonFits(a.Password)
+		}
+		if pr.secret.argon != "" {
 			break
 		}
 		if !u.opens() {
@@ -77,7 +80,7 @@ func (p *Policy) Authenticate(a *Attempt) (Principal, Reason) {
 // milliseconds and mebibytes: it must not run on an event loop.
 func (p *Policy) Slow(a *Attempt) bool {
 	u := p.users[a.User]
-	return u != nil && len(u.argon) > 0 && a.Token == nil && a.Password != nil
+	return u != nil && len(u.argon) > 0 && a.Token == nil && a.Password != nil && !u.hasArgon(a.Proved)
 }
 
 // Identify finds who a connection speaks for by its certificate alone, at
@@ -317,13 +320,18 @@ func (r *role) holds(listener string, addr netip.Addr, now time.Time) bool {
 
 const defaultUser = "default"
 
+// hasArgon reports whether a hash is still one of the user's.
+func (u *User) hasArgon(key string) bool {
+	return key != "" && slices.ContainsFunc(u.argon, func(h argonHash) bool { return string(h.key) == key })
+}
+
 // keeps reports whether the password that was taken is still one of the user's.
 func (u *User) keeps(s secret) bool {
 	switch {
 	case s.waived:
 		return true
 	case s.argon != "":
-		return slices.ContainsFunc(u.argon, func(h argonHash) bool { return string(h.key) == s.argon })
+		return u.hasArgon(s.argon)
 	}
 	return slices.Contains(u.hashes, s.hash)
 }

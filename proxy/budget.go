@@ -40,7 +40,7 @@ func (s *Server) lingering() int {
 func (s *Server) overfull() bool { return s.held() > s.memory.Load() }
 
 // excess is how much has to go; 0 or less: nothing.
-func (s *Server) excess() int64 { return s.held() - s.opts.Limits.Memory/10*9 }
+func (s *Server) excess() int64 { return s.held() - s.memory.Load()/10*9 }
 
 // account brings what the session's reader and slots keep into the sum.
 func (s *session) account() {
@@ -65,7 +65,7 @@ const leastShare = 64 << 10
 // overShare reports whether the session holds so much, with memory short, that it
 // is not to be read: more than there would be for each with all places taken.
 func (s *session) overShare() bool {
-	return s.holding() > max(leastShare, s.w.limits.Memory/int64(s.w.limits.Connections)) && s.w.srv.overfull()
+	return s.holding() > max(leastShare, s.w.srv.memory.Load()/int64(s.w.limits.Connections)) && s.w.srv.overfull()
 }
 
 // strainTime is how often it is looked whether there is memory again.
@@ -234,6 +234,7 @@ func (s *session) cutOff(reason audit.CloseReason) {
 		return
 	}
 	s.cut, s.ended, s.reason = true, true, reason
+	s.letGo()
 	s.authTimer.Stop()
 	s.idleTimer.Stop()
 	s.port.Close()

@@ -23,6 +23,9 @@ func (s *session) outputLimit() {
 	if s.w.srv.overfull() {
 		s.w.relieve()
 	}
+	if unsent > slowReader {
+		s.catchBreath()
+	}
 }
 
 // finish stops reading and ends the session when every owed reply has left.
@@ -62,6 +65,7 @@ func (s *session) depart(reason audit.CloseReason, within time.Duration) {
 }
 
 func (s *session) stopTimers() {
+	s.letGo()
 	s.authTimer.Stop()
 	s.idleTimer.Stop()
 	s.abandon()

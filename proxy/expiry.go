@@ -131,6 +131,7 @@ func (s *Server) watchTime() {
 // sessions held against changed or stale revocation lists, and has every loop
 // look at its sessions.
 func (s *Server) passTime(now time.Time) {
+	s.proofs.recent.forget(now)
 	if end := s.policy.Load().NextEnd(); !end.IsZero() && now.After(end) {
 		err := s.change(func(p *acl.Policy) (*acl.Policy, error) { return p.At(now), nil })
 		if err != nil {

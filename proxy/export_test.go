@@ -23,3 +23,15 @@ func (s *Server) Deleted() int {
 	defer s.changes.mu.Unlock()
 	return len(s.changes.deleted)
 }
+
+// HoldHashes takes every place in which slow hashes are computed until release is called.
+func (s *Server) HoldHashes() (release func()) {
+	for range cap(s.proofs.hashes) {
+		s.proofs.hashes <- struct{}{}
+	}
+	return func() {
+		for range cap(s.proofs.hashes) {
+			<-s.proofs.hashes
+		}
+	}
+}

@@ -104,7 +104,7 @@ func (s *session) try(user string, secret []byte, then func()) {
 		s.judged(t, acl.Principal{}, acl.AuthThrottled)
 	case isToken:
 		s.proveAside(t, proofs.checkToken(verifier))
-	case s.w.policy.Slow(&a):
+	case s.w.policy.Slow(&a) && !proofs.recent.prove(s.w.policy, &a):
 		s.proveAside(t, proofs.checkHash)
 	default:
 		pr, reason := s.w.policy.Authenticate(&a)

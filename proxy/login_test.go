@@ -294,6 +294,19 @@ func TestSlowHashesAreComputedAsideAndOthersAreServedMeanwhile(t *testing.T) {
 	c.Send("AUTH", "human", "human")
 	c.Close()
 	r.want(waiting[0], "PONG", "PING")
+	// Who comes back with many connections has computed it once; a wrong password
+	// is in no hurry, and is not known by a right one.
+	release := r.server.HoldHashes()
+	for range 20 {
+		r.want(r.dial("plain", nil), "OK", "AUTH", "human", "human")
+	}
+	guess := r.dial("plain", nil)
+	guess.Send("AUTH", "human", "Human")
+	r.want(r.dial("plain", nil), "OK", "AUTH", "root", "root-pw")
+	release()
+	if v, err := guess.Receive(); fmt.Sprint(v) != wrongPass {
+		t.Error(v, err)
+	}
 }
 
 // revocable gives a rig whose gateway checks a revocation list, the file of the

@@ -42,6 +42,7 @@ type proofs struct {
 	hashes     chan struct{}
 
 	delay    time.Duration // of failures
+	recent   recentProofs  // of slow hashes
 	measured acl.SlowHash  // by measureHashes
 	cost     atomic.Int64  // what a slow hash takes here, in nanoseconds
 	mu       sync.Mutex
@@ -56,6 +57,7 @@ func (p *proofs) init(o *Options) {
 	p.signatures = make(chan struct{}, runtime.GOMAXPROCS(0))
 	// A slow hash is made to take a core and much memory: clients must find one left.
 	p.hashes = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
+	p.recent.init()
 	p.delay = o.Limits.AuthFailureDelay
 	if !o.Auth.NoThrottle {
 		p.throttle = acl.NewThrottle(o.Auth.Throttle)
@@ -200,6 +202,9 @@ func (p *proofs) checkHash(ctx context.Context, policy *acl.Policy, a *acl.Attem
 		p.noteCost(time.Since(began))
 	}) {
 		return acl.Principal{}, acl.AuthThrottled
+	}
+	if reason == acl.None {
+		p.recent.keep(a, pr.Argon2id())
 	}
 	return pr, reason
 }

@@ -14,7 +14,7 @@ import (
 // given sizes, every second one on the other loop.
 func crowdOver(t *testing.T, memory int64, sizes []int) *stage {
 	st := newStage(t, len(sizes), 1)
-	st.w.srv.opts.Limits.Memory, st.w.limits.Memory = memory, memory
+	st.w.srv.memory.Store(memory)
 	st.w.readerLimits.Bulk, st.w.readerLimits.Request = 64<<20, 64<<20
 	other := *st.w
 	st.w.srv.workers = []*worker{st.w, &other}
@@ -80,7 +80,7 @@ func TestTheLargestHolderOfAllLoopsGoes(t *testing.T) {
 // little is served; when there is memory again, all are.
 func TestWhoHoldsMoreThanItsShareIsNotReadWhileMemoryIsShort(t *testing.T) {
 	st := newStage(t, 2, 1)
-	st.w.limits.Memory, st.w.srv.opts.Limits.Memory = 32<<20, 32<<20
+	st.w.srv.memory.Store(32 << 20)
 	st.w.sessions = st.sessions[0].s
 	big, small := st.sessions[0], st.sessions[1]
 	big.s.feed([]byte("*2\r\n$4\r\nECHO\r\n$300000\r\n" + strings.Repeat("x", 200000)))

@@ -104,6 +104,7 @@ func (s *session) Closed(_ *loop.Conn, cause error) { s.w.leave(s, cause) }
 // feed takes what the client sent. p is nil when the loop calls again for what
 // was left over.
 func (s *session) feed(p []byte) {
+	s.letGo()
 	if s.finishing || s.ended {
 		return
 	}
@@ -176,7 +177,7 @@ func (s *session) serve(args [][]byte) {
 		s.refuse(faultReason(fault), args, acl.Decision{})
 		return
 	}
-	if turning(call.Spec) && s.holdBack(args) {
+	if (turning(call.Spec) || s.pipe != nil && s.pipe.Gone()) && s.holdBack(args) {
 		return
 	}
 	s.decision = metrics.Allowed

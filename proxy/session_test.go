@@ -127,8 +127,10 @@ func newStage(t testing.TB, clients, nodes int) *stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(group.Close)
+	srv := &Server{group: group}
+	srv.memory.Store(DefaultLimits().Memory)
 	st.w = &worker{
-		srv: &Server{group: group, opts: Options{Limits: Limits{}.withDefaults()}}, clock: func() time.Time { return st.now }, arm: st.armed, post: st.post, table: command.Newest(), policy: policy,
+		srv: srv, clock: func() time.Time { return st.now }, arm: st.armed, post: st.post, table: command.Newest(), policy: policy,
 		limits: Limits{}.withDefaults(), recorder: recorder, count: set.NewLoop(), scratch: make([]byte, 0, 1024),
 		readerLimits: resp.Limits{Args: 1024, Bulk: 1 << 20, Inline: 1 << 16, Request: 1 << 20},
 	}

@@ -108,6 +108,7 @@ func (s *session) retry() {
 
 // resume looks whether a session that had to wait may go on.
 func (s *session) resume() {
+	s.letGo()
 	if s.finishing || s.ended {
 		return
 	}

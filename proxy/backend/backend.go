@@ -124,6 +124,9 @@ type Pool struct {
 	l      *loop.Loop
 	lines  map[Key]*line
 	closed bool
+
+	leaving map[*line]bool // retired, and owing replies
+	reserve map[Key]*line  // retired, drained, and good for another time
 }
 
 // line is a Pipeline with the connection that comes and goes below it. It is
@@ -161,6 +164,7 @@ func (p *Pool) Pipeline(k Key) *Pipeline {
 		}
 		ln = &line{pool: p, key: k}
 		ln.Pipeline = *NewPipeline(k.Proto, p.l.Now, &p.Stats)
+		ln.Pipeline.retired.retire = ln.retired
 		ln.state = closed
 		p.lines[k] = ln
 		if !p.closed {
@@ -216,6 +220,7 @@ func (p *Pool) Probe(k Key, done func(error)) {
 // Close ends every connection; waiters hear Lost or Unavailable. Nothing is dialled afterwards.
 func (p *Pool) Close() {
 	p.closed = true
+	p.closeRetired()
 	p.b.leave(p)
 	for _, ln := range p.lines {
 		ln.retry.Stop()
@@ -356,6 +361,10 @@ func (ln *line) Data(c *loop.Conn, p []byte) {
 		ln.pool.Stats.Broken++
 		ln.lose(err)
 		c.Close()
+		return
+	}
+	if ln.Pipeline.retired.so {
+		ln.drained()
 	}
 }
 
@@ -402,7 +411,7 @@ func (ln *line) lose(cause error) {
 	ln.drop(backoff)
 	ln.pool.eased() // nothing waits for this connection any more
 	ln.conn = nil
-	if ln.pool.closed {
+	if ln.forget() || ln.pool.closed {
 		ln.state = closed
 		return
 	}

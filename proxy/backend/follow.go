@@ -208,6 +208,7 @@ func (p *Pool) retarget(broken Endpoint) {
 	if p.closed {
 		return
 	}
+	p.retargetRetired(broken)
 	for k, ln := range p.lines {
 		want, err := p.b.target(k)
 		switch {

@@ -87,6 +87,7 @@ type Pipeline struct {
 	servedTag uint64
 	early     []byte // calls accepted while dialling
 	congested bool   // see Congested
+	retired   retirement
 	clock     func() time.Time
 	stats     *Stats
 }
@@ -96,6 +97,7 @@ type Stats struct {
 	Sent     uint64 // calls
 	Replies  uint64
 	Failed   uint64 // calls that got a Failure
+	Retired  uint64 // connections that took no new calls any more because of a big reply
 	Broken   uint64 // connections ended because the stream was not what was promised
 	BytesOut uint64
 	BytesIn  uint64
@@ -159,8 +161,10 @@ func (p *Pipeline) Outstanding() int { return p.fifo.len() }
 // Up reports whether a connection is there now.
 func (p *Pipeline) Up() bool { return p.state == ready }
 
-// Gone reports whether the pipeline is closed for good; its Pool may have another.
-func (p *Pipeline) Gone() bool { return p.state == closed }
+// Gone reports whether the pipeline takes no more calls, because it is closed for
+// good or carries a big reply; its Pool has another. Who is still owed replies here
+// waits for them before it asks for that one, or its calls could overtake each other.
+func (p *Pipeline) Gone() bool { return p.state == closed || p.retired.so }
 
 // Attach gives the pipeline its fresh connection. Calls that queued meanwhile go first.
 func (p *Pipeline) Attach(l Link) {
@@ -195,9 +199,14 @@ func (p *Pipeline) Receive(b []byte) error {
 				p.stats.Latency(time.Duration(now-head.at), n)
 			}
 			p.fifo.take(n)
+			p.retired.grown = 0
 			p.hand(w, tag, int(n), b[:end], true)
 		}
 		if tail > 0 && p.state == ready {
+			if p.retired.watch(tail, p.framer.Announced()) {
+				p.retired.so = true
+				p.retired.retire()
+			}
 			p.hand(w, tag+n, 1, b[end:end+tail], false)
 		}
 		if err != nil || p.state != ready {
@@ -259,6 +268,7 @@ func (p *Pipeline) drop(next state) {
 	}
 	connected := p.state == ready
 	p.state, p.link, p.early, p.congested = next, nil, nil, false
+	p.retired.grown, p.retired.held = 0, false
 	if broken := p.served; broken != nil {
 		p.served = nil
 		broken.Fail(p.servedTag, Broken)

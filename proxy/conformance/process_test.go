@@ -98,7 +98,11 @@ func freeAddress(t testing.TB) string {
 func (p *process) start() {
 	p.t.Helper()
 	log := filepath.Join(p.dir, "log")
-	now, err := redistest.StartProcess(p.path, []string{"serve", "--config", filepath.Join(p.dir, "sallyport.yaml")}, log)
+	args := []string{"serve", "--config", filepath.Join(p.dir, "sallyport.yaml")}
+	if os.Geteuid() == 0 {
+		args = append(args, "--allow-root")
+	}
+	now, err := redistest.StartProcess(p.path, args, log)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -12,12 +12,17 @@ const (
 	// CrossProtocol bytes are not meant for Redis: HTTP, or TLS on a plaintext
 	// port. The connection closes without a reply, as Redis does for HTTP.
 	CrossProtocol
+	// TooLarge is a command that would have to be held and is longer than may be.
+	TooLarge
 )
 
 // String returns the reason as events and metrics spell it.
 func (f Fault) String() string {
-	if f == CrossProtocol {
+	switch f {
+	case CrossProtocol:
 		return "cross_protocol"
+	case TooLarge:
+		return "request_too_large"
 	}
 	return "protocol_error"
 }
@@ -51,6 +56,7 @@ var (
 	errBulkLogin    = malformed("unauthenticated bulk length")
 	errBulkEnd      = malformed("expected CR LF after bulk")
 	errRequest      = malformed("too big request")
+	errHeld         = &ProtocolError{Kind: TooLarge, Text: "request too large to be held"}
 	errRequestLogin = malformed("unauthenticated request too big")
 	errInline       = malformed("too big inline request")
 	errInlineNUL    = malformed("NUL in inline request")

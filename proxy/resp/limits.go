@@ -1,7 +1,7 @@
 package resp
 
-// Limits bounds what a Reader takes from a client. Every field but AuthBulk
-// must be positive: there is no "unlimited".
+// Limits bounds what a Reader takes from a client. Every field but AuthBulk, Held
+// and Stream must be positive: there is no "unlimited".
 type Limits struct {
 	// Args is the number of arguments of one command, its name included.
 	Args int
@@ -14,6 +14,12 @@ type Limits struct {
 	Inline int
 	// Request is the number of bytes of one whole command on the wire.
 	Request int
+	// Held is the number of bytes of one command that may be held until it is
+	// whole; 0: Request.
+	Held int
+	// Stream is how long a command's last argument must be for its owner to be
+	// asked whether it is to be held; 0: it always is. See Large.
+	Stream int
 	// Unauthenticated says that the client has not logged in. It changes the
 	// words of a refusal only, as Redis's "unauthenticated bulk length".
 	Unauthenticated bool

@@ -21,6 +21,7 @@ package resp
 type Reader struct {
 	in      []byte // fed bytes not yet consumed; borrowed
 	at      place  // how far the command at hand has been scanned
+	size    int    // of the command returned last
 	empties int    // requests without a command in a row
 	err     *ProtocolError
 
@@ -28,6 +29,7 @@ type Reader struct {
 	off int
 
 	limits Limits
+	quick  quick
 	later  *Limits // take the place of limits once the command at hand is whole
 
 	buffers Buffers
@@ -46,7 +48,8 @@ const keptArgs = 64
 func (r *Reader) Reset(l Limits, b Buffers) {
 	r.giveBack(r.own)
 	r.giveBack(r.decoded)
-	*r = Reader{limits: l, buffers: b}
+	*r = Reader{buffers: b}
+	r.limit(l)
 }
 
 // SetLimits changes the limits from the next command on. A command that Next
@@ -56,7 +59,7 @@ func (r *Reader) SetLimits(l Limits) {
 		r.later = &l
 		return
 	}
-	r.limits = l
+	r.limit(l)
 	r.later = nil
 }
 
@@ -83,7 +86,7 @@ func (r *Reader) Next() ([][]byte, error) {
 	if r.off == len(r.own) && !r.at.begun() {
 		if args, n := r.whole(r.in); n > 0 {
 			r.in = r.in[n:]
-			r.empties = 0
+			r.empties, r.size = 0, n
 			return args, nil
 		}
 	}
@@ -102,7 +105,7 @@ func (r *Reader) next() ([][]byte, error) {
 		if !r.at.begun() {
 			if args, n := r.whole(b); n > 0 {
 				r.consume(held, n)
-				r.empties = 0
+				r.empties, r.size = 0, n
 				return args, nil
 			}
 		}
@@ -111,7 +114,7 @@ func (r *Reader) next() ([][]byte, error) {
 			return nil, r.fail(fault)
 		}
 		if n == 0 {
-			if !held || len(r.in) == 0 {
+			if !held || len(r.in) == 0 || r.at.large {
 				return nil, nil
 			}
 			r.absorb(len(b), b[0] == '*')
@@ -124,7 +127,7 @@ func (r *Reader) next() ([][]byte, error) {
 		r.consume(held, n)
 		r.finish()
 		if len(args) > 0 {
-			r.empties = 0
+			r.empties, r.size = 0, n
 			return args, nil
 		}
 		if r.empties++; r.empties > maxEmpties {
@@ -147,7 +150,8 @@ func (r *Reader) consume(held bool, n int) {
 func (r *Reader) finish() {
 	r.at = place{}
 	if r.later != nil {
-		r.limits, r.later = *r.later, nil
+		r.limit(*r.later)
+		r.later = nil
 	}
 }
 

@@ -9,6 +9,11 @@ type place struct {
 	bulk  int  // length of the argument awaited; -1: its length line is
 	open  bool // some byte of the command was looked at
 	login bool // the command is AUTH or HELLO
+
+	large   bool // the owner is to judge its last argument, or pours it
+	keep    bool // it has judged, and wants it held
+	pouring bool
+	poured  int // bytes of the last argument and its line end that are done with
 }
 
 func (p *place) begun() bool { return p.open }
@@ -31,13 +36,13 @@ func (r *Reader) whole(b []byte) ([][]byte, int) {
 		}
 		n, from := shortLength(b, pos+1)
 		end := from + n
-		if from == 0 || n > r.limits.Bulk || end+2 > len(b) || b[end] != '\r' || b[end+1] != '\n' {
+		if from == 0 || n > r.quick.bulk || end+2 > len(b) || b[end] != '\r' || b[end+1] != '\n' {
 			return nil, 0
 		}
 		args[i] = b[from:end:end]
 		pos = end + 2
 	}
-	if pos > r.limits.Request || speaksHTTP(args[0]) {
+	if pos > r.quick.request || speaksHTTP(args[0]) {
 		return nil, 0
 	}
 	return args, pos
@@ -76,7 +81,7 @@ func shortLength(b []byte, i int) (n, next int) {
 // scan reads on in the command that b begins with, from where it stopped last.
 // It returns the command's length once it is whole, and 0 before.
 func (r *Reader) scan(b []byte) (int, *ProtocolError) {
-	if len(b) == 0 {
+	if len(b) == 0 || r.at.large {
 		return 0, nil
 	}
 	r.at.open = true
@@ -93,6 +98,9 @@ func (r *Reader) scan(b []byte) (int, *ProtocolError) {
 		if r.at.bulk < 0 {
 			if fault := r.scanLength(b[r.at.pos:]); fault != nil || r.at.bulk < 0 {
 				return 0, fault
+			}
+			if r.at.large = r.offered(); r.at.large {
+				return 0, nil
 			}
 		}
 		more, fault := r.scanBulk(b)
@@ -149,6 +157,8 @@ func (r *Reader) scanLength(b []byte) *ProtocolError {
 			return errBulkLogin
 		}
 		return errBulk
+	case r.overHeld(r.at.pos+size+int(n)+2) && (r.at.left > 1 || r.at.argc == 1 || r.limits.Stream == 0 || int(n) < r.limits.Stream):
+		return errHeld
 	case int(n) > r.limits.Request-r.at.pos-size-2:
 		if r.limits.Unauthenticated {
 			return errRequestLogin
