@@ -12,7 +12,7 @@ FUZZTIME    ?= 20s
 ARGS        ?=
 OUT         := bin
 
-.PHONY: help demo build test nightly chaos test-clients client-libraries race fuzz bench abuse bench-install lint fmt clean ci redis-server
+.PHONY: help demo build test test-deploy deploy-tools nightly chaos test-clients client-libraries race fuzz bench abuse bench-install lint fmt clean ci redis-server
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,23 @@ client-libraries:
 	  else echo 'this needs redis-py, hiredis and npm (Debian: python3-redis libhiredis-dev npm)'; exit 1; fi; fi
 	@test -d $(OUT)/clients/node_modules/redis || { cd $(OUT)/clients && echo '{"private":true}' >package.json && \
 	  npm install --no-audit --no-fund --ignore-scripts --no-package-lock ioredis@6.0.0 redis@6.3.1 >/dev/null; }
+
+test-deploy: redis-server deploy-tools build ## chart, manifests, alert rules, dashboard, units, packages: as Kubernetes, Prometheus, systemd and dpkg read them
+	cd deploy/tools && $(GO) test -count=1 -timeout 15m ./check
+
+# helm and nfpm are built from the Go module proxy, in modules of their own; the
+# rest is Debian's.
+deploy-tools:
+	@mkdir -p $(OUT)/tools
+	@test -x $(OUT)/tools/helm || { echo 'building helm'; cd deploy/tools && $(GO) build -trimpath -o ../../$(OUT)/tools/helm helm.sh/helm/v3/cmd/helm; }
+	@test -x $(OUT)/tools/nfpm || { echo 'building nfpm'; cd deploy/tools/nfpm && $(GO) build -trimpath -o ../../../$(OUT)/tools/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm; }
+	@PATH="$$PATH:/usr/sbin"; missing=''; for p in prometheus:prometheus promtool:prometheus debootstrap:debootstrap logrotate:logrotate rpm:rpm systemd-analyze:systemd; do \
+	  command -v $${p%%:*} >/dev/null || missing="$$missing $${p#*:}"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing$$missing (Debian)"; \
+	    { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } >/dev/null; \
+	  else echo "this needs$$missing: install them (Debian: apt-get install$$missing) and try again"; exit 1; fi; fi
 
 race: redis-server ## the tests under the race detector, the long ones shortened
 	$(GO) test -race -short -timeout 15m $(PKG)

@@ -63,6 +63,7 @@ const (
 	KeyspaceWide       // touches keys it does not name; needs ~*
 	ScriptConfined     // a script reaches everything; needs ~* &* +@all
 	ProtocolError      // the bytes were no request
+	ConnectionLimit    // as many backend connections of sessions' own as may be are in use
 	TTLRequired        // leaves a key without an expiry, or with too late a one, where expiry: asks for it
 
 	// Limits of a user.
@@ -127,6 +128,7 @@ var reasonCodes = [reasonCount]string{
 	KeyspaceWide:         "keyspace_wide",
 	ScriptConfined:       "script_confined",
 	ProtocolError:        "protocol_error",
+	ConnectionLimit:      "backend_connection_limit",
 	TTLRequired:          "ttl_required",
 	RateLimited:          "rate_limited",
 	UserConnections:      "user_connections",

@@ -17,7 +17,7 @@ func TestReasons_are_a_closed_list(t *testing.T) {
 		"bad_token", "token_expired", "token_keys_unknown", "token_for_other", "token_without_role", "weak_password", "password_expired",
 		"not_authenticated", "unknown_command", "unknown_subcommand", "wrong_arity", "keys_not_found",
 		"command_refused", "command_unsupported", "command_not_allowed", "key_not_allowed", "channel_not_allowed",
-		"guarded", "never", "keyspace_wide", "script_confined", "protocol_error", "ttl_required",
+		"guarded", "never", "keyspace_wide", "script_confined", "protocol_error", "backend_connection_limit", "ttl_required",
 		"rate_limited", "user_connections", "record_unavailable",
 	}
 	all := Reasons()

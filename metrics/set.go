@@ -28,6 +28,9 @@ type Options struct {
 	// or a copy made there. It should come back within a second; a Loop it
 	// could not get counts as it was last time. nil: there are no loops.
 	Gather func(add func(*Loop))
+	// Refresh is called before each scrape that Handler serves, to state what is
+	// stated and not counted: Node.Up. nil: nothing is.
+	Refresh func()
 	// Sinks says what each sink of security events has done so far; nil: no series.
 	Sinks func() map[string]Sink
 	// EventsKept says whether every sink that must keep the record can; nil: no series.
@@ -39,6 +42,7 @@ type Options struct {
 // Set is all of the proxy's metrics. Its methods are safe for concurrent use.
 type Set struct {
 	registry   *prometheus.Registry
+	refresh    func()
 	collected  *collector
 	handshakes prometheus.Histogram
 	failures   *prometheus.CounterVec
@@ -75,7 +79,7 @@ func New(o Options) (*Set, error) {
 			return nil, fmt.Errorf("metrics: %s: %w", list.what, err)
 		}
 	}
-	s := &Set{registry: prometheus.NewRegistry(), collected: newCollector(o), files: make(map[string]bool)}
+	s := &Set{registry: prometheus.NewRegistry(), collected: newCollector(o), refresh: o.Refresh, files: make(map[string]bool)}
 	s.handshakes = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    prefix + "handshake_seconds",
 		Help:    "Time TLS handshakes with clients took, finished ones only.",
@@ -144,9 +148,16 @@ func label(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 // Handler serves the metrics. A series that fails is left out and does not hide
 // the others.
 func (s *Set) Handler() http.Handler {
-	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{
+	handler := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{
 		ErrorHandling:       promhttp.ContinueOnError,
 		MaxRequestsInFlight: 4,
+	})
+	if s.refresh == nil {
+		return handler
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.refresh()
+		handler.ServeHTTP(w, r)
 	})
 }
 

@@ -45,6 +45,12 @@ func (s *Server) excess() int64 { return s.held() - s.memory.Load()/10*9 }
 // account brings what the session's reader and slots keep into the sum.
 func (s *session) account() {
 	n := int64(s.reader.Buffered() + s.slots.held)
+	if a := s.apart; a != nil {
+		n += int64(a.subs.bytes)
+		if a.txn != nil {
+			n += int64(a.txn.bytes)
+		}
+	}
 	if n == s.kept {
 		return
 	}
@@ -237,5 +243,6 @@ func (s *session) cutOff(reason audit.CloseReason) {
 	s.letGo()
 	s.authTimer.Stop()
 	s.idleTimer.Stop()
+	s.closeOwn()
 	s.port.Close()
 }

@@ -38,7 +38,7 @@ func (s *session) client(args [][]byte, own bool) {
 	case "client|help":
 		s.help(clientHelp)
 	default:
-		s.clientState(args)
+		s.modesCall(args, own)
 	}
 }
 
@@ -80,7 +80,21 @@ func (s *session) listing() string {
 	if s.call.Spec != nil {
 		last = s.call.Spec.Name
 	}
-	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d idle=%d flags=N db=%d sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=%d obl=%d events=r cmd=%s user=%s redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
+	a, multi, watched, redirect := s.apart, -1, int32(0), int64(-1)
+	if a == nil {
+		a = &apart{}
+	}
+	if a.txn != nil {
+		multi = len(a.txn.calls)
+	}
+	if a.why&whyWatch != 0 {
+		watched = a.track.watched
+	}
+	if a.why&whyTracking != 0 && a.track.redirect != 0 {
+		redirect = a.track.redirect
+	}
+	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d watch=%d qbuf=%d obl=%d events=r cmd=%s user=%s redir=%d resp=%d lib-name=%s lib-ver=%s\n",
 		s.facts.id, s.facts.remote, s.facts.local, s.name, int64(now.Sub(s.began).Seconds()), int64(now.Sub(s.active).Seconds()),
-		s.db, s.reader.Buffered(), s.port.Unsent(), last, user, s.proto, s.libName, s.libVer)
+		s.markers(), s.db, a.subs.count(bySubscribe), a.subs.count(byPsubscribe), a.subs.count(bySsubscribe), multi, watched,
+		s.reader.Buffered(), s.port.Unsent(), last, user, redirect, s.proto, s.libName, s.libVer)
 }

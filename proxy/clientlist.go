@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/sallyport/sallyport/proxy/audit"
@@ -26,7 +25,7 @@ type clientFilter struct {
 	addr   *string
 	laddr  *string
 	user   *string
-	kind   string // every session is "normal"
+	kind   string // normal or pubsub
 	skip   uint64 // an id to leave out; ids start at 1
 	minAge int64  // seconds
 }
@@ -39,8 +38,16 @@ func (f *clientFilter) picks(s *session) bool {
 	}
 	return !s.ended && is(f.only, user) && is(f.issuer, &s.who.Issuer) && (f.ids == nil || slices.Contains(f.ids, int64(s.facts.id))) &&
 		is(f.addr, &s.facts.remote) && is(f.laddr, &s.facts.local) && is(f.user, user) &&
-		(f.kind == "" || f.kind == "normal") && s.facts.id != f.skip &&
+		(f.kind == "" || f.kind == s.kind()) && s.facts.id != f.skip &&
 		(f.minAge == 0 || int64(s.w.now().Sub(s.began).Seconds()) >= f.minAge)
+}
+
+// kind is what CLIENT LIST TYPE calls the session.
+func (s *session) kind() string {
+	if s.apart != nil && s.apart.why&whySubscribed != 0 {
+		return "pubsub"
+	}
+	return "normal"
 }
 
 // is compares what is asked for, nil for anything, with what there is, nil for nothing.
@@ -115,7 +122,7 @@ func (w *worker) clientLines(f *clientFilter) []clientLine {
 	return lines
 }
 
-// clientType reads a TYPE. Every session here is a normal client.
+// clientType reads a TYPE. A session is a normal client, or one with subscriptions.
 func (s *session) clientType(arg []byte, f *clientFilter) bool {
 	switch kind := string(bytes.ToLower(arg)); kind {
 	case "normal", "master", "replica", "slave", "pubsub":
@@ -233,45 +240,6 @@ func (s *session) killFilters(args [][]byte, f *clientFilter) bool {
 func copied(b []byte) *string {
 	s := string(b)
 	return &s
-}
-
-// clientState answers what CLIENT says of modes that no session is in here:
-// tracking, blocking, redirection.
-func (s *session) clientState(args [][]byte) {
-	b := s.w.scratch[:0]
-	switch s.call.Spec.Name {
-	case "client|getredir":
-		s.emit(resp.AppendInt(b, -1))
-	case "client|trackinginfo":
-		b = resp.AppendMap(b, s.proto, 3)
-		b = resp.AppendSet(resp.AppendBulkString(b, "flags"), s.proto, 1)
-		b = resp.AppendBulkString(b, "off")
-		b = resp.AppendInt(resp.AppendBulkString(b, "redirect"), -1)
-		s.emit(resp.AppendArray(resp.AppendBulkString(b, "prefixes"), 0))
-	case "client|caching":
-		s.fail("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled")
-	case "client|unblock":
-		s.unblock(args)
-	default: // turning off what is off, and capabilities nobody makes use of
-		s.ok()
-	}
-}
-
-// unblock is CLIENT UNBLOCK id [TIMEOUT | ERROR]: nobody is blocked.
-func (s *session) unblock(args [][]byte) {
-	switch {
-	case len(args) > 4:
-		s.fail("ERR unknown subcommand or wrong number of arguments for '" + excerpt(args[1]) + "'. Try CLIENT HELP.")
-		return
-	case len(args) == 4 && !fold(args[3], "timeout") && !fold(args[3], "error"):
-		s.fail("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
-		return
-	}
-	if _, err := strconv.ParseInt(string(args[2]), 10, 64); err != nil {
-		s.fail(errNotInteger)
-		return
-	}
-	s.emit(resp.AppendInt(s.w.scratch[:0], 0))
 }
 
 var clientHelp = []string{

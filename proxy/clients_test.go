@@ -270,21 +270,34 @@ func goRedisRound(ctx context.Context, c *redis.Client, key string, n int) error
 	return nil
 }
 
-func TestGoRedisIsToldWhatIsNotOffered(t *testing.T) {
+func TestGoRedisHasConnectionsOfItsOwnBehindTheProxy(t *testing.T) {
 	node := redistest.Start(t)
 	r := withRig(t, node.Addr(), nil)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c := r.goRedis(t, 3, r.clientTLS("app"), func(o *redis.Options) { o.DB = 7 })
 	_, err := c.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.Set(ctx, "tx", "1", 0)
+		p.Set(ctx, "app:tx", "1", 0)
 		return nil
 	})
-	if err == nil || !strings.Contains(err.Error(), "'multi' needs a backend connection of its own") {
+	if err != nil {
 		t.Error("a transaction:", err)
 	}
-	if err := c.BLPop(ctx, time.Second, "l").Err(); err == nil || !strings.Contains(err.Error(), "'blpop' needs a backend connection of its own") {
-		t.Error("a blocking call:", err)
+	if err := c.RPush(ctx, "app:l", "x").Err(); err != nil {
+		t.Error(err)
+	}
+	if got, err := c.BLPop(ctx, time.Second, "app:l").Result(); err != nil || len(got) != 2 || got[1] != "x" {
+		t.Error("a blocking call:", got, err)
+	}
+	if _, err := c.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.Set(ctx, "app:tx", "2", 0)
+		p.FlushAll(ctx)
+		return nil
+	}); err == nil || !strings.Contains(err.Error(), "EXECABORT") && !strings.Contains(err.Error(), "NOPERM") {
+		t.Error("a transaction with a call that is not allowed:", err)
+	}
+	if got := c.Get(ctx, "app:tx").Val(); got != "1" {
+		t.Errorf("half of it ran: %q", got)
 	}
 	// The connections it used go on, in their database.
 	if err := c.Set(ctx, "seven", "7", 0).Err(); err != nil {

@@ -34,7 +34,7 @@ func (s *session) finish(reason audit.CloseReason) {
 		return
 	}
 	s.finishing, s.reason = true, reason
-	if s.slots.len() == 0 && !s.waiting {
+	if s.slots.len() == 0 && !s.waiting && !s.pushing || s.unattended() {
 		s.end(reason)
 		return
 	}
@@ -61,6 +61,7 @@ func (s *session) end(reason audit.CloseReason) {
 func (s *session) depart(reason audit.CloseReason, within time.Duration) {
 	s.ended, s.reason = true, reason
 	s.stopTimers()
+	s.closeOwn()
 	s.port.CloseAfterFlush(within)
 }
 

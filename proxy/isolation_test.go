@@ -171,6 +171,7 @@ func (c *prober) batch() (verified int, gone bool, err error) {
 	if leave == 0 { // vanish in the middle of the request
 		requests = requests[:c.rnd.IntN(len(requests))]
 	}
+	c.conn.SetDeadline(time.Now().Add(60 * time.Second))
 	sent := make(chan error, 1)
 	cuts := c.cuts(len(requests))
 	go func() { sent <- c.send(requests, cuts) }()

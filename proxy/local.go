@@ -106,6 +106,10 @@ func (s *session) selectDB(args [][]byte) {
 		s.fail(errDBRange)
 		return
 	}
+	if s.apart != nil && s.apart.why != 0 {
+		s.selectOwn(args, int(n))
+		return
+	}
 	if int(n) == s.db {
 		s.ok()
 		return
@@ -147,6 +151,9 @@ func (s *session) watchIdle() {
 		return
 	}
 	left := limit - s.w.now().Sub(s.active)
+	if s.unattended() {
+		left = limit // it hears what others do: silence says nothing
+	}
 	if left <= 0 && s.slots.len() == 0 {
 		s.expire(audit.CloseIdle)
 		return

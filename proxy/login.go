@@ -67,6 +67,10 @@ func (s *session) hello(args [][]byte) {
 		if name != nil {
 			s.rename(name)
 		}
+		if proto != s.proto && s.apart != nil && s.apart.why != 0 {
+			s.speakOwn(proto)
+			return
+		}
 		s.setProto(proto)
 		s.emit(s.greeting(s.w.scratch[:0]))
 	}
@@ -229,6 +233,8 @@ func (s *session) crowdedOut(method acl.Method, pr *acl.Principal) {
 // anew for who was somebody; a stranger's goes on, or RESETs would prolong it for ever.
 func (s *session) reset() {
 	stranger := s.user == nil
+	s.closeOwn()
+	s.apart, s.slots.mute = nil, false
 	s.db, s.pipe, s.name = 0, nil, nil
 	s.setProto(2)
 	if s.begin(); s.ended {

@@ -26,7 +26,7 @@ var authMethods = [...]metrics.AuthMethod{
 func (s *Server) measure() error {
 	o := metrics.Options{
 		Classes: classNames, Gather: s.gather, Sinks: s.sinkStats, EventsKept: s.opts.Recorder.Keeps, Version: s.opts.Version,
-		Closes: audit.CloseReasons(),
+		Closes: audit.CloseReasons(), Refresh: s.nodes,
 	}
 	for _, l := range s.opts.Listeners {
 		o.Listeners = append(o.Listeners, l.Name)
@@ -120,6 +120,10 @@ func (s *Server) gather(add func(*metrics.Loop)) {
 	case <-t.C:
 	}
 	s.metrics.Count(func(l *metrics.Loop) { l.BufferBytes = s.kept.Load() })
+}
+
+// nodes states how the backends' nodes are.
+func (s *Server) nodes() {
 	for name, b := range s.backends.Load().now {
 		for _, n := range b.State() {
 			node := s.metrics.Node(name, n.Address)

@@ -114,6 +114,7 @@ func TestMetricsSayWhatHappened(t *testing.T) {
 		s.users["gone"] = "off ~* +@all"
 		s.users["tool"] = "on ~* &* +@all +config|get +cluster|syncslots"
 		s.users["chan"] = "on ~* &only +publish"
+		s.users["root"] = everything + " +script|debug +client|unpause"
 		s.users["wide"] = "on ~app:* +dbsize"
 		s.users["script"] = "on ~app:* &* +@all +eval"
 		s.users["noping"] = "on ~* +@all -config"
@@ -172,10 +173,10 @@ func TestMetricsSayWhatHappened(t *testing.T) {
 	do(root, "GET")
 	do(root, "GET a b")
 	do(root, "SINTERCARD x a")
-	do(root, "MULTI")
-	do(root, "SUBSCRIBE c")
-	do(root, "BLPOP l 0")
-	do(root, "CLIENT TRACKING on") // local, but not offered
+	do(root, "SCRIPT DEBUG YES") // of class Pinned, and not offered
+	do(root, "SCRIPT DEBUG NO")
+	do(root, "SCRIPT DEBUG SYNC")
+	do(root, "CLIENT UNPAUSE") // local, but not offered
 	do(root, "FLUSHALL")
 	do(root, "SHUTDOWN")
 	do(root, "CONFIG GET save") // answered

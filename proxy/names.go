@@ -30,7 +30,7 @@ func (s *session) named(name []byte) *command.Spec {
 	if s.names == nil {
 		return s.w.table.ByName(string(name))
 	}
-	return s.names.ByName(string(name))
+	return s.names.ByName(s.w.table, string(name))
 }
 
 // visible reports whether the session's listener has the command.

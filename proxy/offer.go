@@ -8,34 +8,18 @@ import (
 )
 
 // Offered reports whether a call that the policy allows is carried out: those of
-// class Shared travel to the backend, of the local ones the proxy answers these.
+// class Shared and Pinned travel to the backend, most local ones are answered here.
 // Others are refused with acl.CommandUnsupported.
 func Offered(call *command.Call) bool {
 	switch call.Class {
 	case command.Shared:
 		return true
 	case command.Local:
-		return offeredHere(call)
-	}
-	return false
-}
-
-func offeredHere(call *command.Call) bool {
-	switch call.Spec.Name {
-	case "ping", "echo", "auth", "hello", "select", "reset", "quit",
-		"acl|whoami", "acl|cat", "acl|users", "acl|list", "acl|getuser", "acl|genpass", "acl|dryrun", "acl|log",
-		"acl|setuser", "acl|deluser", "acl|load", "acl|save", "acl|help",
-		"command", "command|count", "command|list", "command|info", "command|docs", "command|getkeys",
-		"command|getkeysandflags", "command|help",
-		"client|id", "client|getname", "client|setname", "client|setinfo", "client|info", "client|list", "client|kill",
-		"client|help", "client|getredir", "client|trackinginfo", "client|caching", "client|unblock", "client|capa":
-		return true
-	case "client|no-evict", "client|no-touch", "client|tracking", "client|import-source":
-		// Off is what they are. On would be a promise: the largest holder goes
-		// when memory runs short, and the node's connection is not the client's.
-		return len(call.Args) == 3 && fold(call.Args[2], "off")
-	case "client|reply":
-		return len(call.Args) == 3 && fold(call.Args[2], "on")
+		return call.Spec.Name != "client|pause" && call.Spec.Name != "client|unpause" && call.Spec.Name != "client|import-source" &&
+			call.Spec.Name != "client" && call.Spec.Name != "acl"
+	case command.Pinned:
+		// Under SCRIPT DEBUG a connection speaks another language.
+		return call.Spec.Name != "script|debug"
 	}
 	return false
 }

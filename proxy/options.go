@@ -31,6 +31,8 @@ type Options struct {
 	Logger    *zap.Logger
 	Version   string
 
+	// PingEvery is how often a single node is asked PING, for the metric; 0: never.
+	PingEvery time.Duration
 	// RefuseProbes gives those who may not run a probe the refusal, instead of
 	// the reduced answer made here.
 	RefuseProbes bool

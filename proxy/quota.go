@@ -190,13 +190,6 @@ func (s *session) exceeds() bool {
 	return false
 }
 
-// refund takes back that a call was counted.
-func (s *session) refund() {
-	if h := s.pace.share; h != nil && h.quota.commands.rate.Load() != 0 {
-		h.tokens++
-	}
-}
-
 // meter charges the user with what the session has moved since it was last
 // called, and notes whether earlier bytes have to be paid for first.
 func (s *session) meter() {

@@ -28,12 +28,14 @@ const (
 	errRateLimit      = "ERR rate limit exceeded"
 	errUnavailable    = "ERR backend unavailable: the command was not sent"
 	errLost           = "ERR backend connection lost, the command may have run"
+	errOwnLimit       = "ERR backend connection limit reached"
 	errOverloaded     = "ERR backend unavailable: too many commands are waiting for a connection"
 )
 
 var (
 	replyUnavailable = resp.AppendError(nil, errUnavailable)
 	replyLost        = resp.AppendError(nil, errLost)
+	replyOwnLimit    = resp.AppendError(nil, errOwnLimit)
 	replyOverloaded  = resp.AppendError(nil, errOverloaded)
 )
 
@@ -44,6 +46,8 @@ func failureText(f backend.Failure) []byte {
 		return replyLost
 	case backend.Overloaded:
 		return replyOverloaded
+	case backend.Limited:
+		return replyOwnLimit
 	default:
 		return replyUnavailable
 	}
@@ -66,10 +70,20 @@ func faultReason(err error) acl.Reason {
 // refuse answers a call with no: one reason becomes the RESP error, the metric
 // and the event. It costs no backend round trip and never closes the connection.
 func (s *session) refuse(reason acl.Reason, args [][]byte, d acl.Decision) {
+	text := s.refusalText(reason, args, d)
+	if s.call.Spec != nil && s.call.Spec.Name == "exec" {
+		text = s.abort(text)
+	}
+	s.taint()
+	s.emit(resp.AppendError(s.w.scratch[:0], text))
+	s.noteRefusal(reason, d)
+}
+
+// noteRefusal counts a refusal and puts it on record.
+func (s *session) noteRefusal(reason acl.Reason, d acl.Decision) {
 	s.refused++
 	s.w.count.Command(uint8(s.class()), metrics.Refused, 1)
 	s.w.count.Listener(s.facts.listenerIndex).Refuse(uint8(reason))
-	s.emit(resp.AppendError(s.w.scratch[:0], s.refusalText(reason, args, d)))
 	s.w.refusedEvent(s, reason, d)
 	s.logDenied(reason, d)
 }
@@ -108,13 +122,12 @@ func (s *session) refusalText(reason acl.Reason, args [][]byte, d acl.Decision) 
 		return errNoChannel
 	case acl.TTLRequired:
 		return errNoExpiry
+	case acl.ConnectionLimit:
+		return errOwnLimit
 	case acl.RateLimited:
 		return errRateLimit
 	case acl.CommandUnsupported:
-		if s.call.Class == command.Local {
-			return "ERR '" + s.shown(spec) + "' is not offered by this proxy"
-		}
-		return "ERR '" + s.shown(spec) + "' needs a backend connection of its own, which this version does not offer"
+		return "ERR '" + s.shown(spec) + "' is not offered by this proxy"
 	default:
 		return "NOPERM User " + s.user.Name() + " has no permissions to run the '" + s.shown(spec) + "' command"
 	}

@@ -63,6 +63,7 @@ type session struct {
 
 	pace pace // the limits it is held to
 
+	apart     *apart           // nil: nothing but shared calls
 	kept      int64            // what account last counted
 	held      [][]byte         // a call that waits until every owed reply has arrived
 	waiting   bool             // a call's answer is being made elsewhere; not fed
@@ -72,6 +73,7 @@ type session struct {
 	ended     bool             // the connection is closing, nothing more is appended
 	cut       bool             // what it is still owed was dropped
 	full      bool             // more output waits than a client that is read may have
+	pushing   bool             // a push is half out: nothing may stand within it
 	stuck     bool             // the node takes calls slower than they come; eased follows
 	decision  metrics.Decision // on the call being served, if it is served
 	reason    audit.CloseReason
@@ -80,7 +82,7 @@ type session struct {
 }
 
 var _ loop.Handler = (*session)(nil)
-var _ backend.Waiter = (*session)(nil)
+var _ backend.Owner = (*session)(nil)
 
 // Data implements loop.Handler.
 func (s *session) Data(_ *loop.Conn, p []byte) { s.feed(p) }
@@ -88,6 +90,11 @@ func (s *session) Data(_ *loop.Conn, p []byte) { s.feed(p) }
 // EOF implements loop.Handler: requests end, owed replies are still delivered.
 func (s *session) EOF(*loop.Conn) {
 	s.eof = true
+	if s.blocked() {
+		// What it waits for must not be taken from the others for nobody.
+		s.end(audit.CloseClient)
+		return
+	}
 	if s.held == nil && !s.waiting && s.reader.Buffered() == 0 {
 		s.finish(audit.CloseClient)
 		return
@@ -165,6 +172,12 @@ func (s *session) serve(args [][]byte) {
 		s.unheardOf(args)
 	}
 	call := &s.call
+	if fault == nil && (call.Class != command.Shared && s.turns(call) || s.pipe != nil && s.pipe.Gone()) && s.holdBack(args) {
+		return
+	}
+	if s.apart != nil {
+		s.step()
+	}
 	if s.user == nil && (fault != nil || call.Spec.Flags&command.FlagNoAuth == 0) {
 		s.refuse(acl.NotAuthenticated, args, acl.Decision{})
 		return
@@ -177,15 +190,12 @@ func (s *session) serve(args [][]byte) {
 		s.refuse(faultReason(fault), args, acl.Decision{})
 		return
 	}
-	if (turning(call.Spec) || s.pipe != nil && s.pipe.Gone()) && s.holdBack(args) {
-		return
-	}
 	s.decision = metrics.Allowed
 	if s.user != nil {
 		d := s.w.policy.Decide(s.user, call)
 		s.w.hit(d.Rule)
 		if !d.Allowed {
-			if !s.probe(args, d) {
+			if s.inMulti() || !s.probe(args, d) {
 				s.refuse(d.Reason, args, d)
 			}
 			return
@@ -199,8 +209,11 @@ func (s *session) serve(args [][]byte) {
 		s.refuse(acl.CommandRefused, args, acl.Decision{})
 	case !Offered(call):
 		s.refuse(acl.CommandUnsupported, args, acl.Decision{})
+	case s.apart != nil && (s.outOfTurn(args) || s.apart.txn != nil && s.queue(args)):
 	case call.Class == command.Local:
 		s.local(args)
+	case call.Class == command.Pinned:
+		s.pinned(args)
 	default:
 		s.forward(args)
 	}
@@ -242,16 +255,24 @@ func (s *session) Reply(tag uint64, n int, p []byte, last bool) {
 		s.cutOff(audit.ClosePanic)
 		panic("proxy: a reply for a call that is owed none")
 	}
+	if s.apart != nil && s.apart.turn.kind != noTurn {
+		s.apart.turn.heard(p)
+	}
 	if !head {
 		s.slots.hold(r, n, p, last)
 		s.outputLimit()
 		return
 	}
-	s.send(p)
+	if !r.mute {
+		s.send(p)
+	}
 	r.take(n, last)
 	if last {
 		s.slots.left(n)
 		s.settle()
+	}
+	if s.apart != nil {
+		s.choke()
 	}
 	s.outputLimit()
 }
@@ -265,12 +286,17 @@ func (s *session) Fail(tag uint64, f backend.Failure) {
 	if s.ended {
 		return
 	}
-	if r, _ := s.slots.find(tag, 1); r == nil || r.part {
+	r, _ := s.slots.find(tag, 1)
+	if r == nil || r.part {
 		// Half a reply is out, or about to leave. Nothing can be said any more but goodbye.
 		s.end(audit.CloseBackendLost)
 		return
 	}
-	s.Reply(tag, 1, failureText(f), true)
+	n := 1
+	if s.apart != nil && s.apart.turn.kind == turnSubscribe {
+		n = int(r.n - r.got) // one answer for all of its channels
+	}
+	s.Reply(tag, n, failureText(f), true)
 }
 
 // send appends to the client's output.
@@ -282,7 +308,10 @@ func (s *session) send(p []byte) {
 
 // emit gives the reply to the call being served, when it is made here.
 func (s *session) emit(p []byte) {
-	if s.slots.len() == 0 {
+	if s.slots.mute {
+		return
+	}
+	if s.slots.len() == 0 && !s.pushing {
 		s.send(p)
 		s.full = s.port.Unsent() >= s.highWater()
 		return
@@ -293,7 +322,7 @@ func (s *session) emit(p []byte) {
 // settle ends runs that are over, lets out what had to wait for them, and goes
 // on if there is room again.
 func (s *session) settle() {
-	for s.slots.n > 0 {
+	for s.slots.n > 0 && !s.pushing {
 		r := s.slots.at(0)
 		if len(r.buf) > 0 {
 			s.slots.held -= len(r.buf)
@@ -303,31 +332,22 @@ func (s *session) settle() {
 		if r.got < r.n {
 			break
 		}
-		if r.via != nil {
+		if r.via != nil && !s.blocked() {
 			s.w.commandLatency(time.Duration(s.w.now().UnixNano()-r.at), uint64(r.n))
 		}
 		s.slots.pop()
 	}
 	if s.slots.n == 0 {
 		s.slots.release()
+		if s.apart != nil {
+			s.turned()
+		}
 		if s.finishing && !s.waiting {
 			s.end(s.reason)
 			return
 		}
 	}
 	s.resume()
-}
-
-// turning reports a call that changes how later ones are made.
-func turning(spec *command.Spec) bool {
-	if spec.Class != command.Local {
-		return false
-	}
-	switch spec.Name {
-	case "hello", "select", "reset":
-		return true
-	}
-	return false
 }
 
 // holdBack keeps a turning call, not yet judged, until every reply owed before
@@ -337,7 +357,6 @@ func (s *session) holdBack(args [][]byte) bool {
 		return false
 	}
 	s.commands--
-	s.refund()
 	s.held = make([][]byte, len(args))
 	for i, a := range args {
 		s.held[i] = bytes.Clone(a) // an empty argument stays one, it is not an absent one

@@ -19,6 +19,7 @@ type slots struct {
 	tag   uint64
 	next  uint64 // tag of the next call
 	held  int    // bytes of replies waiting behind the head
+	mute  bool   // the replies to calls made now are not wanted
 	owed  int    // bytes of requests, and of answers made here, whose run is not over
 }
 
@@ -29,6 +30,7 @@ type run struct {
 	size int               // bytes of the requests, or of the answer made here
 	n    int32             // calls
 	got  int32             // of these, calls whose reply is whole
+	mute bool              // the replies are dropped as they come
 	part bool              // a piece of the reply after those is here, or already out
 	buf  []byte            // replies that wait for the ones before
 }
@@ -44,13 +46,13 @@ func (q *slots) push(via *backend.Pipeline, size int, at int64) {
 	q.next++
 	q.owed += size
 	if q.n > 0 {
-		if last := q.at(q.n - 1); last.via == via && last.at == at {
+		if last := q.at(q.n - 1); last.via == via && last.at == at && last.mute == q.mute {
 			last.n++
 			last.size += size
 			return
 		}
 	}
-	q.add(run{via: via, at: at, size: size, n: 1})
+	q.add(run{via: via, at: at, size: size, n: 1, mute: q.mute})
 }
 
 // literal takes the next slot for a call whose whole reply is known. The reply
@@ -99,8 +101,10 @@ func (q *slots) find(tag uint64, n int) (r *run, head bool) {
 
 // hold keeps reply bytes for a run that is not the head.
 func (q *slots) hold(r *run, n int, p []byte, last bool) {
-	r.buf = append(r.buf, p...)
-	q.held += len(p)
+	if !r.mute {
+		r.buf = append(r.buf, p...)
+		q.held += len(p)
+	}
 	r.take(n, last)
 }
 

@@ -8,6 +8,7 @@ const (
 	maxInFlight      = 1024 // calls, unless limits.in_flight says otherwise
 	maxInFlightBytes = 1 << 20
 	outputHighWater  = 256 << 10
+	mostWhileBlocked = 64 << 10 // of requests, while a call blocks
 	strangersOutput  = 16 << 10 // before login
 )
 
@@ -18,6 +19,9 @@ const turnCalls = 1024
 // fed reports whether the next call may be taken now.
 func (s *session) fed() bool {
 	if s.finishing || s.ended || s.waiting {
+		return false
+	}
+	if s.inTurn() {
 		return false
 	}
 	if s.held != nil {
@@ -40,6 +44,9 @@ func (s *session) inWindow() bool {
 func (s *session) gauge() {
 	s.meter()
 	s.full = s.port.Unsent() >= s.highWater()
+	if s.apart != nil {
+		s.breathe()
+	}
 	if s.stuck = s.pipe != nil && s.pipe.Congested(); s.stuck {
 		s.w.congested = true
 	}
@@ -69,6 +76,9 @@ func (s *session) backpressure() {
 			s.port.Resume()
 		}
 		return
+	}
+	if s.blocked() && s.reader.Buffered() < mostWhileBlocked {
+		return // it is read on, to see when it leaves
 	}
 	if !s.paused {
 		s.paused = true
@@ -101,7 +111,7 @@ func (s *session) obstacle() metrics.Obstacle {
 // after this turn's flush, which may well take all of it. Where the kernel has
 // already taken less than it was given, Drained will come instead.
 func (s *session) retry() {
-	if !s.waiting && s.held == nil && s.inWindow() && !s.stuck && !s.pace.broke && !s.pace.strained && !s.port.Blocked() {
+	if !s.waiting && s.held == nil && !s.inTurn() && s.inWindow() && !s.stuck && !s.pace.broke && !s.pace.strained && !s.port.Blocked() {
 		s.port.Again()
 	}
 }
@@ -126,7 +136,7 @@ func (s *session) resume() {
 		s.paused = false
 		s.port.Resume()
 		s.port.Again()
-	} else if s.held != nil || s.eof {
+	} else if s.held != nil || s.eof || s.reader.Buffered() > 0 {
 		s.port.Again()
 	}
 }

@@ -29,6 +29,7 @@ type worker struct {
 	names    [][]byte   // for naming the keys of one call
 	pools    map[string]*backend.Pool
 	pipeline func(name string, k backend.Key) *backend.Pipeline
+	own      func(name string, k backend.Key, account string, owner backend.Owner) (*backend.Own, backend.Failure)
 	sessions *session // head of the list
 	count    *metrics.Loop
 	whole    latency // of calls, until they are handed to count
@@ -65,10 +66,13 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 		retiring: make(map[string]func()),
 	}
 	w.count = srv.metrics.NewLoop()
-	w.pipeline = w.pooled
+	w.pipeline, w.own = w.pooled, w.ownConnection
 	w.setLimits(w.limits)
 	for name := range srv.backends.Load().now {
 		w.pool(name)
+	}
+	if every := srv.opts.PingEvery; every > 0 && l.ID() == 0 {
+		w.beat(every)
 	}
 	return w
 }
@@ -160,6 +164,7 @@ func (w *worker) admits(s *session) bool {
 func (w *worker) leave(s *session, cause error) {
 	s.ended = true
 	s.stopTimers()
+	s.closeOwn()
 	s.withdraw()
 	if s.prev != nil {
 		s.prev.next = s.next
@@ -200,7 +205,7 @@ func (w *worker) renew(s *session) bool {
 		return false
 	}
 	s.speakFor(pr)
-	return true
+	return s.mayListen()
 }
 
 // drain ends sessions at a reply boundary.
@@ -229,6 +234,11 @@ func (w *worker) eased() {
 // pooled gives the shared pipeline of a backend for a database and protocol.
 func (w *worker) pooled(name string, k backend.Key) *backend.Pipeline {
 	return w.pool(name).Pipeline(k)
+}
+
+// ownConnection gives a connection that one session has to itself.
+func (w *worker) ownConnection(name string, k backend.Key, account string, owner backend.Owner) (*backend.Own, backend.Failure) {
+	return w.pool(name).Own(k, account, owner)
 }
 
 func (w *worker) probe(name string, k backend.Key, done func(error)) { w.pool(name).Probe(k, done) }

@@ -1,7 +1,7 @@
 package command
 
 // Flags is a bitmap of a command's flags: those of the COMMAND reply, and
-// four of our own that the facts do not hold.
+// five of our own that the facts do not hold.
 type Flags uint32
 
 const (
@@ -19,6 +19,9 @@ const (
 	// as the proxy's backend user, on any key and with any command: EVAL*,
 	// FCALL*, SCRIPT LOAD, FUNCTION LOAD, RESTORE, DELETE and FLUSH.
 	FlagScript
+	// FlagLeavesNothing marks a Pinned command after which its connection is as
+	// good as before.
+	FlagLeavesNothing
 	// FlagDiscovered marks what a backend says it has and the table knows
 	// nothing of: neither its keys nor what it does.
 	FlagDiscovered
@@ -54,7 +57,7 @@ var flagNames = []struct {
 }
 
 // Names gives the flags as a COMMAND reply writes them. The flags that only
-// this proxy knows (FlagKeyspaceWide, FlagScript, FlagDiscovered) are left out.
+// this proxy knows (FlagKeyspaceWide, FlagScript, FlagLeavesNothing, FlagDiscovered) are left out.
 func (f Flags) Names() []string {
 	var names []string
 	for _, n := range flagNames {

@@ -167,8 +167,9 @@ func (n *Names) Name(s *Spec) (string, bool) {
 	return container + "|" + word, known && !n.off[s]
 }
 
-// ByName finds a command by what the listener calls it, nil if there is none.
-func (n *Names) ByName(name string) *Spec {
+// ByName finds a command of a table, the one Names was made for or one with more in
+// it, by what the listener calls it; nil if there is none.
+func (n *Names) ByName(t *Table, name string) *Spec {
 	word, sub, isSub := strings.Cut(strings.ToLower(name), "|")
 	args := [][]byte{[]byte(word), []byte(sub)}
 	if !isSub {
@@ -178,9 +179,9 @@ func (n *Names) ByName(name string) *Spec {
 		return nil
 	}
 	if isSub {
-		return n.table.ByName(string(args[0]) + "|" + string(args[1]))
+		return t.ByName(string(args[0]) + "|" + string(args[1]))
 	}
-	return n.table.ByName(string(args[0]))
+	return t.ByName(string(args[0]))
 }
 
 // Changed lists what differs from the table: real name to the listener's, empty

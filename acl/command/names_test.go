@@ -67,10 +67,10 @@ func TestNamesAreListedAsTheListenerHasThem(t *testing.T) {
 		if ok != (want != "") || ok && got != want {
 			t.Errorf("%s is %q, %v; want %q", real, got, ok, want)
 		}
-		if want != "" && n.ByName(want) != Newest().ByName(real) {
+		if want != "" && n.ByName(Newest(), want) != Newest().ByName(real) {
 			t.Errorf("%s is not found", want)
 		}
-		if want != real && n.ByName(real) != nil {
+		if want != real && n.ByName(Newest(), real) != nil {
 			t.Errorf("%s is found by its old name", real)
 		}
 	}

@@ -108,6 +108,9 @@ var runsScripts = map[string]bool{
 // ownFlags gives the flags that are this proxy's judgement.
 func ownFlags(name string) Flags {
 	var f Flags
+	if leavesNothing[name] {
+		f |= FlagLeavesNothing
+	}
 	if _, wide := keyspaceWide[name]; wide || strings.HasPrefix(name, "_ft.debug|") {
 		f |= FlagKeyspaceWide
 	}
@@ -115,4 +118,14 @@ func ownFlags(name string) Flags {
 		f |= FlagScript
 	}
 	return f
+}
+
+// leavesNothing are commands of class Pinned that have left nothing on their
+// connection once they have answered, besides those that block. Any other
+// connection of that class is closed after such a call.
+var leavesNothing = map[string]bool{
+	"multi": true, "exec": true, "discard": true, "watch": true, "unwatch": true, "wait": true, "waitaof": true,
+	"script|kill": true, "function|kill": true, "function|stats": true,
+	"ft.search": true, "ft.aggregate": true, "ft.hybrid": true, "ft.profile": true, "ft.cursor|read": true,
+	"ft.explain": true, "ft.spellcheck": true, "ft.tagvals": true, "vadd": true, "vsim": true,
 }

@@ -28,7 +28,7 @@ import (
 
 // documents are what people read before they read code.
 var documents = []string{
-	"README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "DIFFERENCES.md", "bench/README.md",
+	"README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "DIFFERENCES.md", "EVENTS.md", "bench/README.md",
 }
 
 // exampleFolder holds the two files that README shows.
@@ -110,8 +110,11 @@ func TestDocumentChecksSeeWhatIsMissing(t *testing.T) {
 // README's files are the example's, and load without a fault or a finding.
 func TestReadmeConfigurationLoads(t *testing.T) {
 	blocks := fencesOf(readText(t, "README.md"), "yaml")
-	if len(blocks) != 3 {
-		t.Fatalf("README has %d yaml blocks, not 3", len(blocks))
+	if len(blocks) < 3 {
+		t.Fatalf("README has %d yaml blocks, not 3 and more", len(blocks))
+	}
+	for _, block := range blocks[3:] {
+		loadsInPlace(t, blocks[0], block)
 	}
 	if file := readText(t, "deploy/examples/factors/policy.yaml"); !strings.Contains(file, blocks[2]) {
 		t.Error("README shows other users than deploy/examples/factors has")
@@ -127,6 +130,37 @@ func TestReadmeConfigurationLoads(t *testing.T) {
 			t.Errorf("user %s: on is not %v", user, want)
 		}
 	}
+}
+
+// loadsInPlace loads the example with a block in place of its own sections of the
+// same names.
+func loadsInPlace(t *testing.T, whole, block string) {
+	t.Helper()
+	section := regexp.MustCompile(`(?m)^[a-z]+:(.*\n)(?:[ #].*\n|\n)*`)
+	for _, s := range section.FindAllString(block, -1) {
+		key, _, _ := strings.Cut(s, ":")
+		whole = regexp.MustCompile(`(?m)^`+key+`:(.*\n)(?:[ #].*\n|\n)*`).ReplaceAllLiteralString(whole, "") + s
+	}
+	folder := t.TempDir()
+	copyExample(t, folder, strings.NewReplacer())
+	if _, err := tlsutil.WriteDevDir(filepath.Join(folder, "tls"), tlsutil.DevOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("APP_HASH", "#"+acl.HashPassword([]byte("for this test only")))
+	for _, ca := range []string{"operators.crt", "redis-ca.crt"} { // authorities of others
+		put(t, filepath.Join(folder, "tls", ca), readFile(t, filepath.Join(folder, "tls", "ca.crt")))
+	}
+	put(t, filepath.Join(folder, "sallyport.yaml"), whole)
+	if cfg, problems := config.Load(filepath.Join(folder, "sallyport.yaml")); cfg == nil {
+		t.Errorf("a block of README does not load:\n%s\n%v", block, problems)
+	}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	must(t, err)
+	return string(content)
 }
 
 // loadExample loads the example's files as an operator has them: with

@@ -12,7 +12,10 @@ import (
 
 // reload reads the files again and puts all of it in force, or nothing. What is
 // wrong is logged with its place, and returned.
-func (d *daemon) reload(by audit.Method) error {
+func (d *daemon) reload(by audit.Method) error { return d.reloadFor(by, "") }
+
+// reloadFor is reload for somebody who asked by name.
+func (d *daemon) reloadFor(by audit.Method, who string) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	d.over.reloading()
@@ -34,7 +37,7 @@ func (d *daemon) reload(by audit.Method) error {
 	} else {
 		err = d.replace(cfg, problems, keepUsers)
 	}
-	event := audit.Event{Time: time.Now(), Kind: audit.Reload, Method: by, Status: audit.OK, Duration: time.Since(began)}
+	event := audit.Event{Time: time.Now(), Kind: audit.Reload, Method: by, User: who, Status: audit.OK, Duration: time.Since(began)}
 	if err != nil {
 		event.Status, event.Rule = audit.Failed, err.Error()
 		if faults := problems.Faults(); len(faults) > 0 {
@@ -42,6 +45,7 @@ func (d *daemon) reload(by audit.Method) error {
 		}
 	}
 	d.recorder.Record(&event)
+	d.tell(&event, len(problems.Faults()))
 	d.server.MetricSet().Reloaded(err == nil, event.Time)
 	if err != nil {
 		for _, p := range problems.Faults() {
@@ -83,6 +87,24 @@ func (d *daemon) replace(cfg *config.Config, problems config.Problems, keepUsers
 	boundCollector(options.Limits, d.collector)
 	d.tokens.keep(tokens)
 	d.cfg = cfg
+	d.access.set(cfg)
 	d.ending.Store(int64(cfg.Ending()))
 	return nil
+}
+
+// reloadState is how the last reload ended, as /readyz shows it.
+type reloadState struct {
+	Status string    `json:"status"`
+	Time   time.Time `json:"time"`
+	By     string    `json:"by,omitempty"`
+	Error  string    `json:"error,omitempty"`  // the first fault and its place
+	Faults int       `json:"faults,omitempty"` // how many there are
+}
+
+func (d *daemon) tell(e *audit.Event, faults int) {
+	s := &reloadState{Status: e.Status.String(), Time: e.Time.UTC(), By: e.Method.String()}
+	if e.Status != audit.OK {
+		s.Error, s.Faults = e.Rule, faults
+	}
+	d.told.Store(s)
 }

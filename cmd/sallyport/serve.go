@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -16,7 +17,6 @@ import (
 	"github.com/sallyport/sallyport/acl/token"
 	"github.com/sallyport/sallyport/cmd/sallyport/internal/config"
 	"github.com/sallyport/sallyport/proxy"
-	"github.com/sallyport/sallyport/proxy/admin"
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -131,7 +131,10 @@ type daemon struct {
 
 	drain    chan struct{} // asked for over HTTP
 	admin    func()        // ends the admin endpoints
+	adminAt  net.Addr      // where they listen; nil: nowhere
 	adminErr chan error
+	access   access                      // who may use them
+	told     atomic.Pointer[reloadState] // how the last reload ended
 }
 
 // start opens the sinks, builds the proxy and binds its addresses. On an error
@@ -210,50 +213,6 @@ func (d *daemon) build(cfg *config.Config, passed *sockets) error {
 
 func (d *daemon) running(tokens *token.Verifier) config.Running {
 	return config.Running{Recorder: d.recorder, Logger: d.log, Version: version, Tokens: tokens, Quietly: d.watch.quietly}
-}
-
-// startAdmin serves the admin endpoints, if there are any to be served.
-func (d *daemon) startAdmin(passed *sockets) error {
-	a := d.cfg.Admin
-	if a == nil {
-		return nil
-	}
-	ln := passed.take(a.Network, a.Address)
-	if ln == nil {
-		var err error
-		if ln, err = listenAdmin(a.Network, a.Address); err != nil {
-			return fmt.Errorf("admin endpoints: %w", err)
-		}
-	}
-	server := admin.New(admin.Options{
-		Ready:   d.server.Ready,
-		Metrics: d.server.Metrics(),
-		Version: func() any { return thisBuild() },
-		Drain:   func() { d.drain <- struct{}{} },
-		Reload:  func(context.Context) error { return d.reload(audit.MethodAPI) },
-		Rules:   func(ctx context.Context) (any, error) { return d.server.Rules(ctx) },
-		Acted:   d.acted,
-		Logger:  d.log,
-	})
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := server.Serve(ctx, ln); err != nil {
-			d.adminErr <- err
-		}
-	}()
-	d.admin = func() { cancel(); <-ended }
-	d.log.Info("listening", zap.String("listener", "admin"), zap.Stringer("address", ln.Addr()))
-	return nil
-}
-
-// acted puts what was asked for over HTTP on record. A reload records itself.
-func (d *daemon) acted(a admin.Action) {
-	if a.Name != "reload" {
-		d.recorder.Record(&audit.Event{Time: a.Time, Kind: audit.Admin, Method: audit.MethodAPI, Status: audit.OK, Command: a.Name})
-	}
-	d.log.Info("admin", zap.String("action", a.Name), zap.String("from", a.Remote), zap.Error(a.Err))
 }
 
 // run obeys signals until one of them, ctx or a failure ends the proxy.

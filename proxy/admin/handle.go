@@ -1,56 +1,92 @@
 package admin
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 )
 
-// route is an endpoint: one method, which for GET includes HEAD.
+// route is an endpoint: one method, which for GET includes HEAD, and the role it
+// needs. A path that ends in a slash has one more part behind it.
 type route struct {
 	method string
-	serve  http.HandlerFunc
+	path   string
+	needs  Role
+	serve  func(w http.ResponseWriter, r *request)
+}
+
+// request is one that is whole, of somebody who may send it.
+type request struct {
+	*http.Request
+	who  Caller
+	body []byte
+	rest string // behind the path of a route that ends in a slash
 }
 
 // table lists the endpoints that have something behind them.
-func (s *Server) table() map[string]route {
-	t := map[string]route{
-		"/livez":  {http.MethodGet, s.live},
-		"/readyz": {http.MethodGet, s.ready},
+func (s *Server) table() []*route {
+	o := &s.options
+	get := func(path string, needs Role, there bool, serve func(http.ResponseWriter, *request)) *route {
+		if !there {
+			return nil
+		}
+		return &route{http.MethodGet, path, needs, serve}
 	}
-	if s.options.Metrics != nil {
-		t["/metrics"] = route{http.MethodGet, s.options.Metrics.ServeHTTP}
+	write := func(method, path string, needs Role, there bool, serve func(http.ResponseWriter, *request)) *route {
+		if !there {
+			return nil
+		}
+		return &route{method, path, needs, serve}
 	}
-	if s.options.Version != nil {
-		t["/version"] = route{http.MethodGet, s.version}
+	all := []*route{
+		get("/livez", Anybody, true, s.live),
+		get("/readyz", Anybody, true, s.ready),
+		get("/openapi.json", Viewer, true, s.describe),
+		get("/metrics", Viewer, o.Metrics != nil, func(w http.ResponseWriter, r *request) { o.Metrics.ServeHTTP(w, r.Request) }),
+		get("/version", Viewer, o.Version != nil, func(w http.ResponseWriter, _ *request) { answer(w, http.StatusOK, o.Version()) }),
+		get("/api/v1/rules", Viewer, o.Rules != nil, list(o.Rules)),
+		get("/api/v1/users", Viewer, o.Users != nil, list(o.Users)),
+		get("/api/v1/backends", Viewer, o.Backends != nil, list(o.Backends)),
+		get("/api/v1/listeners", Viewer, o.Listeners != nil, list(o.Listeners)),
+		get("/api/v1/certificates", Viewer, o.Certificates != nil, list(o.Certificates)),
+		get("/api/v1/sessions", Viewer, o.Sessions != nil, s.sessions),
+		get("/api/v1/events", Viewer, o.Events != nil, s.events),
+		write(http.MethodPost, "/api/v1/explain", Viewer, o.Explain != nil, s.explain),
+		write(http.MethodDelete, "/api/v1/sessions/", Member, o.EndSession != nil, s.endSession),
+		write(http.MethodPost, "/api/v1/reload", Member, o.Reload != nil, s.reload),
+		write(http.MethodPost, "/api/v1/drain", Owner, o.Drain != nil, s.drain),
 	}
-	if f := s.options.Sessions; f != nil {
-		t["/api/v1/sessions"] = route{http.MethodGet, list(f)}
+	there := all[:0]
+	for _, r := range all {
+		if r != nil {
+			there = append(there, r)
+		}
 	}
-	if f := s.options.Rules; f != nil {
-		t["/api/v1/rules"] = route{http.MethodGet, list(f)}
-	}
-	if s.options.Drain != nil {
-		t["/api/v1/drain"] = route{http.MethodPost, s.drain}
-	}
-	if s.options.Reload != nil {
-		t["/api/v1/reload"] = route{http.MethodPost, s.reload}
-	}
-	return t
+	return there
 }
 
-// ServeHTTP implements http.Handler: who is asking, then what for.
+// action is what the record calls a write.
+func (to *route) action(r *http.Request) string {
+	if to.method == http.MethodDelete {
+		return "end session " + clip(strings.TrimPrefix(r.URL.Path, to.path))
+	}
+	return to.path[strings.LastIndexByte(to.path, '/')+1:]
+}
+
+// clip bounds what a client chose.
+func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), 32)], "?") }
+
+// ServeHTTP implements http.Handler: is it meant for us, who is asking, then what for.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	if !s.hostAllowed(r) {
 		problem(w, http.StatusMisdirectedRequest, "the Host header does not name this machine")
 		return
@@ -59,23 +95,33 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
-	to, ok := s.routes[r.URL.Path]
-	if !ok {
-		problem(w, http.StatusNotFound, "no such endpoint")
-		return
-	}
-	if r.Method != to.method && !(to.method == http.MethodGet && r.Method == http.MethodHead) {
-		allow := to.method
-		if allow == http.MethodGet {
-			allow = "GET, HEAD"
+	to, rest, allow := s.find(r)
+	switch {
+	case to == nil && allow == "":
+		// Who may not look is not told what there is.
+		if _, ok := s.authorized(w, r, &route{method: http.MethodGet, needs: Viewer}); ok {
+			problem(w, http.StatusNotFound, "no such endpoint")
 		}
+		return
+	case to == nil:
 		w.Header().Set("Allow", allow)
 		problem(w, http.StatusMethodNotAllowed, "this endpoint takes "+allow)
 		return
 	}
-	// No endpoint reads a body; one that is small is none of our business, so
-	// that tools which always send "{}" work.
-	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
+	who, ok := s.authorized(w, r, to)
+	if !ok {
+		return
+	}
+	if to.method != http.MethodGet && !ours(r) {
+		problem(w, http.StatusUnsupportedMediaType, "a body has to be application/json")
+		return
+	}
+	most := int64(maxBody)
+	if to.path == "/api/v1/explain" {
+		most = maxQuestion
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	if err != nil {
 		status := http.StatusBadRequest
 		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 			status = http.StatusRequestEntityTooLarge
@@ -83,108 +129,34 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 		problem(w, status, "the request's body can't be read")
 		return
 	}
-	to.serve(w, r)
+	defer hold(r.Context())()
+	to.serve(w, &request{Request: r, who: who, body: body, rest: rest})
 }
 
-func (s *Server) live(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, map[string]string{"status": "ok"})
-}
-
-func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
-	if s.draining.Load() {
-		problem(w, http.StatusServiceUnavailable, "draining")
-		return
-	}
-	if s.options.Ready != nil {
-		if err := s.options.Ready(); err != nil {
-			problem(w, http.StatusServiceUnavailable, err.Error())
-			return
+// find gives the route of a request, or the methods that its path takes.
+func (s *Server) find(r *http.Request) (to *route, rest, allow string) {
+	for _, one := range s.routes {
+		behind, under := strings.CutPrefix(r.URL.Path, one.path)
+		if !under || strings.HasSuffix(one.path, "/") == (behind == "") || strings.Contains(behind, "/") {
+			continue
+		}
+		if r.Method == one.method || one.method == http.MethodGet && r.Method == http.MethodHead {
+			return one, behind, ""
+		}
+		if allow = one.method; allow == http.MethodGet {
+			allow = "GET, HEAD"
 		}
 	}
-	answer(w, http.StatusOK, map[string]string{"status": "ok"})
+	return nil, "", allow
 }
 
-func (s *Server) version(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, s.options.Version())
-}
+// ErrForbidden is the error of an Action whose caller had no role for it.
+var ErrForbidden = errors.New("the role does not allow it")
 
-// list answers with what f gathers.
-func list(f func(context.Context) (any, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		items, err := f(r.Context())
-		if err != nil {
-			problem(w, http.StatusServiceUnavailable, err.Error())
-			return
-		}
-		answer(w, http.StatusOK, items)
-	}
-}
-
-// drain begins the drain. Asking again is fine and changes nothing.
-func (s *Server) drain(w http.ResponseWriter, r *http.Request) {
-	if s.draining.CompareAndSwap(false, true) {
-		s.acted("drain", r, nil)
-		s.options.Drain()
-	}
-	answer(w, http.StatusAccepted, map[string]string{"status": "draining"})
-}
-
-func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
-	if !s.reloading.CompareAndSwap(false, true) {
-		problem(w, http.StatusConflict, "a reload is under way")
-		return
-	}
-	defer s.reloading.Store(false)
-	// A client that gives up must not leave it to chance whether its reload
-	// happened: once begun it ends on its own, or with the server.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), ReloadTimeout)
-	defer cancel()
-	if serving, ok := r.Context().Value(servingKey{}).(context.Context); ok {
-		defer context.AfterFunc(serving, cancel)()
-	}
-	err := s.options.Reload(ctx)
-	s.acted("reload", r, err)
-	if err != nil {
-		problem(w, http.StatusUnprocessableEntity, err.Error())
-		return
-	}
-	answer(w, http.StatusOK, map[string]string{"status": "reloaded"})
-}
-
-func (s *Server) acted(name string, r *http.Request, err error) {
+func (s *Server) acted(name string, r *http.Request, who Caller, err error) {
 	if s.options.Acted != nil {
-		s.options.Acted(Action{Time: time.Now(), Name: name, Remote: r.RemoteAddr, Err: err})
+		s.options.Acted(Action{Time: time.Now(), Name: name, Who: who, Remote: r.RemoteAddr, Err: err})
 	}
-}
-
-// hostAllowed says whether a request is meant for this machine. A web page whose
-// name was made to resolve to 127.0.0.1 has its browser send that name, so a
-// name is taken only if it is known to be ours; an address is taken if it is
-// loopback. Over a unix socket no browser speaks, and clients send anything.
-func (s *Server) hostAllowed(r *http.Request) bool {
-	if _, unix := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr); unix {
-		return true
-	}
-	name := hostName(r.Host)
-	if name == "localhost" || s.hosts[name] {
-		return true
-	}
-	addr, err := netip.ParseAddr(name)
-	return err == nil && addr.Unmap().IsLoopback()
-}
-
-// hostName is a Host header's name without port, brackets, final dot and case.
-func hostName(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	} else {
-		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	}
-	return strings.ToLower(strings.TrimSuffix(host, "."))
-}
-
-func denyCrossOrigin(w http.ResponseWriter, _ *http.Request) {
-	problem(w, http.StatusForbidden, "requests from another site are not taken")
 }
 
 // problemDetails is RFC 9457's object; its type is about:blank, so title is the
@@ -193,10 +165,12 @@ type problemDetails struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
+	// Reload is how the last reload ended, where readiness is asked for.
+	Reload any `json:"reload,omitempty"`
 }
 
 func problem(w http.ResponseWriter, status int, detail string) {
-	send(w, status, "application/problem+json", problemDetails{http.StatusText(status), status, detail})
+	send(w, status, "application/problem+json", problemDetails{Title: http.StatusText(status), Status: status, Detail: detail})
 }
 
 func answer(w http.ResponseWriter, status int, v any) {
@@ -214,4 +188,17 @@ func send(w http.ResponseWriter, status int, mediaType string, v any) {
 	w.Header().Set("Content-Type", mediaType)
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n')) // a client that left needs no answer
+}
+
+// decode reads one JSON value with known fields only, each once.
+func decode(body []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something stands behind the JSON object")
+	}
+	return nil
 }

@@ -56,7 +56,7 @@ func TestLookingEndpoints(t *testing.T) {
 	s := New(Options{
 		Metrics:  http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "sallyport_connections 1\n") }),
 		Version:  func() any { return map[string]string{"version": "1.2.3"} },
-		Sessions: func(context.Context) (any, error) { return []map[string]int{{"id": 7}}, nil },
+		Sessions: func(context.Context, Page) (any, error) { return []map[string]int{{"id": 7}}, nil },
 	})
 	isAnswer(t, ask(t, s, "GET", "/livez", nil), 200, `{"status":"ok"}`)
 	isAnswer(t, ask(t, s, "GET", "/readyz", nil), 200, `{"status":"ok"}`)
@@ -98,7 +98,7 @@ func TestReload(t *testing.T) {
 	var result error
 	var acted []Action
 	s := New(Options{
-		Reload: func(ctx context.Context) error {
+		Reload: func(ctx context.Context, _ Caller) error {
 			if _, limited := ctx.Deadline(); !limited {
 				t.Error("a reload without a time limit")
 			}
@@ -116,7 +116,7 @@ func TestReload(t *testing.T) {
 
 func TestOneReloadAtATime(t *testing.T) {
 	begun, goOn := make(chan struct{}), make(chan struct{})
-	s := New(Options{Reload: func(context.Context) error {
+	s := New(Options{Reload: func(context.Context, Caller) error {
 		close(begun)
 		<-goOn
 		return nil
@@ -139,7 +139,7 @@ func TestOneReloadAtATime(t *testing.T) {
 
 func TestReloadIsNotCutByAClientThatLeaves(t *testing.T) {
 	var during error
-	s := New(Options{Reload: func(ctx context.Context) error { during = ctx.Err(); return nil }})
+	s := New(Options{Reload: func(ctx context.Context, _ Caller) error { during = ctx.Err(); return nil }})
 	gone, leave := context.WithCancel(t.Context())
 	leave()
 	ask(t, s, "POST", "/api/v1/reload", func(r *http.Request) { *r = *r.WithContext(gone) })
@@ -151,7 +151,7 @@ func TestReloadIsNotCutByAClientThatLeaves(t *testing.T) {
 func TestErrorsAreProblemDetails(t *testing.T) {
 	s := New(Options{
 		Drain:    func() { t.Error("drained") },
-		Sessions: func(context.Context) (any, error) { return nil, errors.New("loops are busy") },
+		Sessions: func(context.Context, Page) (any, error) { return nil, errors.New("loops are busy") },
 		Version:  func() any { return make(chan int) },
 	})
 	isProblem(t, ask(t, s, "GET", "/nope", nil), 404, "no such endpoint")
@@ -178,6 +178,7 @@ func TestBodiesAreBounded(t *testing.T) {
 		return func(r *http.Request) {
 			r.Body = io.NopCloser(strings.NewReader(strings.Repeat("x", n)))
 			r.ContentLength = -1
+			r.Header.Set("Content-Type", "application/json")
 		}
 	}
 	isProblem(t, ask(t, s, "POST", "/api/v1/drain", send(maxBody+1)), 413, "body")

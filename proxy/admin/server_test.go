@@ -21,7 +21,7 @@ func serve(t *testing.T, s *Server, ln net.Listener) (stop func(), done <-chan e
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		result <- s.Serve(ctx, ln)
+		result <- s.Serve(ctx, ln, nil)
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 	return cancel, result
@@ -98,7 +98,7 @@ func TestServeOnLoopbackAndUnix(t *testing.T) {
 
 func TestServeRefusesAddressesOthersReach(t *testing.T) {
 	ln := listen(t, "tcp", "0.0.0.0:0")
-	if err := New(Options{}).Serve(t.Context(), ln); !errors.Is(err, ErrNotLocal) {
+	if err := New(Options{}).Serve(t.Context(), ln, nil); !errors.Is(err, ErrNotLocal) {
 		t.Errorf("error %v, want ErrNotLocal", err)
 	}
 	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
@@ -117,7 +117,7 @@ func TestServeSaysWhyItsListenerFailed(t *testing.T) {
 
 func TestRequestUnderWayIsAnsweredAtTheEnd(t *testing.T) {
 	begun, goOn := make(chan struct{}), make(chan struct{})
-	s := New(Options{Sessions: func(ctx context.Context) (any, error) {
+	s := New(Options{Sessions: func(ctx context.Context, _ Page) (any, error) {
 		close(begun)
 		<-goOn
 		return []int{}, ctx.Err()
@@ -143,7 +143,7 @@ func TestEndOfServingEndsAReload(t *testing.T) {
 	t.Parallel() // takes a real time limit of the server, as TestSilentConnectionIsClosed does
 	begun := make(chan struct{})
 	ended := make(chan error, 1)
-	s := New(Options{Reload: func(ctx context.Context) error {
+	s := New(Options{Reload: func(ctx context.Context, _ Caller) error {
 		close(begun)
 		<-ctx.Done()
 		ended <- ctx.Err()
@@ -196,41 +196,98 @@ func TestSilentConnectionIsClosed(t *testing.T) {
 
 func TestConnectionsAreBounded(t *testing.T) {
 	inner := listen(t, "tcp", "127.0.0.1:0")
-	b := newBounded(inner, 2)
-	accepted := make(chan net.Conn, 3)
+	p := newPlaces(inner, 2)
+	accepted := make(chan *place, 3)
 	ended := make(chan error, 1)
 	go func() {
 		for {
-			c, err := b.Accept()
+			c, err := p.Accept()
 			if err != nil {
 				ended <- err
 				return
 			}
-			accepted <- c
+			release := hold(placed(t.Context(), c)) // as if it were served
+			t.Cleanup(release)
+			accepted <- c.(*place)
 		}
 	}()
 	for range 3 {
 		dial(t, inner.Addr())
 	}
 	first, second := <-accepted, <-accepted
-	if len(b.slots) != 2 {
-		t.Fatalf("%d slots taken, want 2", len(b.slots))
-	}
-	first.Close()
-	first.Close() // gives back one slot, not two
-	third := <-accepted
 	select {
 	case c := <-accepted:
-		t.Errorf("a fourth connection %v", c.RemoteAddr())
+		t.Errorf("a third connection %v, while two are served", c.RemoteAddr())
 	default:
 	}
-	b.Close() // ends an Accept that waits for a slot
+	first.Close()
+	first.Close() // gives back one place, not two
+	third := <-accepted
+	dial(t, inner.Addr())
+	p.Close() // ends an Accept that waits for a place
 	if err := <-ended; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept: %v", err)
 	}
 	second.Close()
 	third.Close()
-	if len(b.slots) != 0 {
-		t.Errorf("%d slots never came back", len(b.slots))
+	if len(p.open) != 0 {
+		t.Errorf("%d places never came back", len(p.open))
 	}
+}
+
+// Whoever opens connections and says nothing, or half a request, or half a body,
+// keeps nobody out: long before a time limit ends it.
+func TestHalfSentRequestsHoldNoPlaces(t *testing.T) {
+	for name, half := range map[string]string{
+		"nothing":       "",
+		"half a header": "GET /livez HT",
+		"half a body":   "POST /api/v1/drain HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n{",
+		"an idle one":   "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			ln := listen(t, "tcp", "127.0.0.1:0")
+			serve(t, New(Options{Drain: func() { t.Error("drained") }}), ln)
+			began := time.Now()
+			for range maxConnections {
+				if _, err := io.WriteString(dial(t, ln.Addr()), half); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 20 {
+				if code := exchange(t, dial(t, ln.Addr()), "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"); code != 200 {
+					t.Fatalf("status %d", code)
+				}
+			}
+			if took := time.Since(began); took >= headerTimeout {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
+// The address with most of them makes room, not the one that came first.
+func TestWhoHoldsMostMakesRoom(t *testing.T) {
+	p := newPlaces(listen(t, "tcp", "127.0.0.1:0"), 4)
+	take := func(from string) *place {
+		a, b := net.Pipe()
+		t.Cleanup(func() { b.Close() })
+		took, yields := p.take(a, from)
+		if took != nil {
+			return took
+		}
+		a.Close()
+		return yields
+	}
+	lone := take("10.0.0.1")
+	crowd := take("10.0.0.2")
+	take("10.0.0.2")
+	take("10.0.0.3")
+	if got := take("10.0.0.4"); got != crowd {
+		t.Errorf("the connection of %s makes room", got.from)
+	}
+	crowd.busy.Store(true)
+	if got := take("10.0.0.4"); got == crowd || got == lone || got.from != "10.0.0.2" {
+		t.Errorf("the connection of %s makes room", got.from)
+	}
+	p.Close()
 }

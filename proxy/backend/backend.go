@@ -25,6 +25,7 @@ type Options struct {
 	DialTimeout time.Duration                          // TCP, TLS and login together; 0: 2 s
 	Routing     Routing                                // how several nodes are found
 	Discover    bool                                   // commands that the proxy does not know are learned from it
+	Connections Connections                            // how many sessions may have one of their own
 	Own         *Own                                   // is told of every connection; nil: nobody is
 	Logger      *zap.Logger
 }
@@ -41,6 +42,7 @@ type Backend struct {
 	up     atomic.Int64 // connections in service now, over all loops
 	dials  sync.WaitGroup
 	logged atomic.Int64 // Unix ns of the last dial failure put in the log
+	owned  accounts     // connections that are some session's own
 
 	following
 }
@@ -63,6 +65,7 @@ func New(o Options) (*Backend, error) {
 		o.Logger = zap.NewNop()
 	}
 	b := &Backend{opts: o}
+	b.owned.limits = o.Connections.withDefaults()
 	b.SetLogin(o.User, o.Password, o.TLS)
 	b.steer()
 	b.SetDiscover(o.Discover)
@@ -123,6 +126,9 @@ type Pool struct {
 	b      *Backend
 	l      *loop.Loop
 	lines  map[Key]*line
+	owns   ownList        // connections of single sessions, oldest first
+	spare  map[Key][]*Own // of these, clean ones that nobody has now
+	apart  Stats          // of owns: a blocked call is no latency
 	closed bool
 
 	leaving map[*line]bool // retired, and owing replies
@@ -140,6 +146,7 @@ type line struct {
 	failed int           // attempts in a row without a connection that lasted
 	since  time.Time     // when the connection was attached
 	asked  []func(error) // who wants to know how the attempt under way ends
+	id     int64         // the connection's number at the node, 0 where it did not say
 	at     Endpoint      // where the connection goes, or went last
 	trying bool          // an attempt is under way
 	outage outage
@@ -148,7 +155,7 @@ type line struct {
 // Pool makes a loop's share of the backend and begins to connect database 0 for
 // RESP2, so that the first client does not wait. Call it on the loop.
 func (b *Backend) Pool(l *loop.Loop) *Pool {
-	p := &Pool{b: b, l: l, lines: make(map[Key]*line)}
+	p := &Pool{b: b, l: l, lines: make(map[Key]*line), spare: make(map[Key][]*Own)}
 	b.follow(p)
 	p.Pipeline(Key{DB: 0, Proto: 2})
 	return p
@@ -234,6 +241,9 @@ func (p *Pool) Close() {
 		}
 		ln.tell(ErrUnavailable)
 	}
+	for p.owns.first != nil {
+		p.owns.first.lost(true)
+	}
 }
 
 // dial starts one attempt; calls may queue meanwhile.
@@ -275,7 +285,7 @@ func (ln *line) connected(n *node, err error) {
 	ln.at = n.at
 	ln.outage.over()
 	ln.conn.Fragile(true)
-	ln.since = ln.pool.l.Now()
+	ln.since, ln.id = ln.pool.l.Now(), n.id
 	ln.pool.b.info.Store(&n.info)
 	ln.up(true)
 	ln.Attach(ln.conn)
@@ -306,6 +316,11 @@ func (ln *line) up(now bool) {
 
 // unreachable fails what queued and plans the next attempt.
 func (ln *line) unreachable(err error) {
+	if ln.own != nil {
+		ln.pool.b.complain(err)
+		ln.own.lost(false)
+		return
+	}
 	if ln.hold(err) {
 		return
 	}
@@ -357,13 +372,17 @@ func (ln *line) Data(c *loop.Conn, p []byte) {
 	if c != ln.conn || ln.state != ready || len(p) == 0 {
 		return
 	}
-	if err := ln.Receive(p); err != nil {
-		ln.pool.Stats.Broken++
+	err := ln.Receive(p)
+	switch {
+	case ln.own != nil && ln.own.condemned:
+		ln.own.lost(true)
+	case err != nil:
+		ln.stats.Broken++
 		ln.lose(err)
 		c.Close()
-		return
-	}
-	if ln.Pipeline.retired.so {
+	case ln.own != nil && ln.own.giving:
+		ln.own.Give()
+	case ln.Pipeline.retired.so:
 		ln.drained()
 	}
 }
@@ -404,6 +423,11 @@ func (ln *line) Closed(c *loop.Conn, cause error) {
 // lose ends the current connection's service once, whichever way it was noticed.
 func (ln *line) lose(cause error) {
 	if ln.conn == nil {
+		return
+	}
+	if ln.own != nil {
+		ln.pool.b.complain(cause)
+		ln.own.lost(false)
 		return
 	}
 	ln.up(false)

@@ -19,6 +19,7 @@ type node struct {
 	transport *loop.Transport
 	tls       *tls.Conn
 	info      Info
+	id        int64 // the connection's number at the node; 0: it did not say
 	at        Endpoint
 }
 
@@ -97,6 +98,7 @@ func (as *login) introduce(n *node, k Key) error {
 	switch {
 	case err == nil:
 		n.info = Info{Version: said.field("version"), RESP3: true}
+		n.id, _ = strconv.ParseInt(strings.TrimPrefix(said.field("id"), ":"), 10, 64)
 	case errors.As(err, &refused) && strings.HasPrefix(refused.Reply, "ERR unknown command") && k.Proto == 2:
 		if err := as.introduceBefore6(&d, password); err != nil { // Redis 5 has no HELLO
 			return err
@@ -195,9 +197,13 @@ func (d *dialogue) redact(b []byte) string {
 func (s said) field(key string) string {
 	lines := strings.Split(string(s), "\r\n")
 	for i := 0; i+2 < len(lines); i++ {
-		if lines[i] == key {
-			return printable([]byte(lines[i+2]))
+		if lines[i] != key {
+			continue
 		}
+		if strings.HasPrefix(lines[i+1], ":") {
+			return lines[i+1]
+		}
+		return printable([]byte(lines[i+2]))
 	}
 	return ""
 }

@@ -32,6 +32,8 @@ const (
 	Broken
 	// Overloaded: the queue in front of a connection still being dialled is full; not sent.
 	Overloaded
+	// Limited: there are as many connections of sessions' own as there may be; not sent.
+	Limited
 )
 
 // Errors that end a node connection. None of them carries bytes of a reply.
@@ -57,6 +59,7 @@ type waiting struct {
 	n     uint64 // how many
 	start uint64 // where the first one's bytes begin in the link's output
 	at    int64  // when they were sent: the turn's clock, Unix ns
+	verb  verb   // noVerb: an ordinary call. Else one call that is owed n confirmations
 }
 
 type state uint8
@@ -87,6 +90,7 @@ type Pipeline struct {
 	servedTag uint64
 	early     []byte // calls accepted while dialling
 	congested bool   // see Congested
+	own       *Own   // whose connection this is; nil: it is shared
 	retired   retirement
 	clock     func() time.Time
 	stats     *Stats
@@ -121,7 +125,7 @@ func (p *Pipeline) Send(w Waiter, tag uint64, at int64, args [][]byte) Failure {
 		p.link.SetOut(resp.AppendCommand(p.link.Out(), args))
 		p.fifo.push(w, tag, start, at)
 	case dialling:
-		if p.fifo.len() >= maxEarlyCalls || len(p.early) >= maxEarlyBytes {
+		if p.own == nil && (p.fifo.len() >= maxEarlyCalls || len(p.early) >= maxEarlyBytes) {
 			p.stats.Failed++
 			return Overloaded
 		}
@@ -181,6 +185,9 @@ func (p *Pipeline) Attach(l Link) {
 // the queue. Its error means that the stream can no longer be trusted.
 func (p *Pipeline) Receive(b []byte) error {
 	p.stats.BytesIn += uint64(len(b))
+	if p.own != nil {
+		return p.receiveOwn(b)
+	}
 	now := p.clock().UnixNano()
 	attempted := p.link.Attempted()
 	for len(b) > 0 {
@@ -275,7 +282,11 @@ func (p *Pipeline) drop(next state) {
 	}
 	for p.fifo.len() > 0 {
 		head := *p.fifo.head()
-		p.fifo.take(1)
+		n := uint64(1)
+		if head.verb != noVerb {
+			n = head.n // one call, whatever it is owed
+		}
+		p.fifo.take(n)
 		p.stats.Failed++
 		// Of calls sent together only where the first one begins is known: if
 		// that may have left, any of them may have.
@@ -304,7 +315,7 @@ func (f *fifo) at(i uint) *waiting { return &f.ring[(f.first+i)&uint(len(f.ring)
 func (f *fifo) push(w Waiter, tag, start uint64, at int64) {
 	f.calls++
 	if f.n > 0 {
-		if last := f.at(f.n - 1); last.w == w && last.tag+last.n == tag && last.at == at {
+		if last := f.at(f.n - 1); last.w == w && last.tag+last.n == tag && last.at == at && last.verb == noVerb {
 			last.n++
 			return
 		}

@@ -160,6 +160,7 @@ func (p *player) leftovers() []heard {
 	var all []heard
 	for _, who := range slices.Sorted(maps.Keys(p.conns)) {
 		w := p.conns[who]
+		_ = w.SetDeadline(time.Now().Add(patience))
 		_ = w.Conn.(*net.TCPConn).CloseWrite()
 		rest, err := io.ReadAll(w.in)
 		var timeout net.Error

@@ -112,6 +112,9 @@ func (l *Loop) freeSlot(i uint32) {
 // Loop is the loop that owns c.
 func (c *Conn) Loop() *Loop { return c.loop }
 
+// SetHandler has another Handler take over: what comes from now on is its.
+func (c *Conn) SetHandler(h Handler) { c.h = h }
+
 // TLS is the connection's tls.Conn for its ConnectionState; nil for plaintext.
 func (c *Conn) TLS() *tls.Conn { return c.tc }
 

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/tlsutil"
 )
 
@@ -15,8 +16,9 @@ type backendConfig struct {
 	nodes    []address
 	tls      *clientFiles
 	client   *tlsutil.Client // loaded from tls
-	discover bool            // its commands are learned
-	used     bool            // by a listener
+	own      backend.Connections
+	discover bool // its commands are learned
+	used     bool // by a listener
 	topology
 }
 
@@ -58,7 +60,12 @@ func (r *reader) backend(s *section) *backendConfig {
 	b.login = loginAs(s)
 	b.tls = r.clientFiles(s.get("tls").section())
 	r.several(b, s)
-	s.close("connections", "announce", "reads", "server_version")
+	if c := s.get("connections").section(); c.present() {
+		b.own.Pinned = c.get("pinned").number(1000, 1, 1<<20)
+		b.own.PerUser = c.get("per_user").number(100, 1, 1<<20)
+		c.close()
+	}
+	s.close("announce", "reads", "server_version")
 	return b
 }
 

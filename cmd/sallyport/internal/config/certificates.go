@@ -29,6 +29,7 @@ func (r *reader) loadTLS(c *Config) {
 			b.sentinel.client = r.client(b.sentinel.tls, b.sentinel.nodes)
 		}
 	}
+	r.adminTLS(c)
 }
 
 func (r *reader) server(f *serverFiles) *tlsutil.Server {
@@ -140,6 +141,9 @@ func (c *Config) Succeeds(old *Config) error {
 				}
 			}
 		}
+	}
+	if err := c.Admin.succeeds(old.Admin); err != nil {
+		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
 }

@@ -154,6 +154,7 @@ type (
 			PasswordFile    string            `yaml:"password_file"`
 			TLS             map[string]string `yaml:"tls"`
 			Discover        bool
+			Connections     any
 			UnsafePlaintext any `yaml:"unsafe_plaintext"`
 		}
 		Policy struct {

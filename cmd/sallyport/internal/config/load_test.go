@@ -51,6 +51,7 @@ backends:
     nodes: [redis.internal:6379]
     user: proxy
     password_file: secrets/backend
+    connections: { pinned: 50, per_user: 5 }
     tls: { ca: tls/ca.crt, certificate: tls/client.crt, key: tls/client.key, server_name: redis.internal }
   cache:
     nodes: ["unix:/run/redis.sock"]
@@ -197,7 +198,7 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 			{Name: "local", Network: "unix", Address: filepath.Join(dir, "run/redis.sock"), Mode: 0o600, Backend: "cache", ProxyUnix: true},
 		},
 		Backends: map[string]backend.Options{
-			"main":  {Name: "main", User: "proxy", Nodes: []backend.Endpoint{{Network: "tcp", Address: "redis.internal:6379"}}},
+			"main":  {Name: "main", User: "proxy", Connections: backend.Connections{Pinned: 50, PerUser: 5}, Nodes: []backend.Endpoint{{Network: "tcp", Address: "redis.internal:6379"}}},
 			"cache": {Name: "cache", Discover: true, Nodes: []backend.Endpoint{{Network: "unix", Address: "/run/redis.sock"}}},
 		},
 		Limits: proxy.Limits{

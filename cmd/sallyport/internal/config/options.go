@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"time"
 
 	"github.com/sallyport/sallyport/acl/token"
 	"github.com/sallyport/sallyport/proxy"
@@ -9,6 +10,9 @@ import (
 	"github.com/sallyport/sallyport/proxy/backend"
 	"go.uber.org/zap"
 )
+
+// pingEvery is how often a single node is asked PING.
+const pingEvery = time.Second
 
 // Running is what a configuration needs from the process that runs it.
 type Running struct {
@@ -34,8 +38,10 @@ func (c *Config) Options(run Running) proxy.Options {
 		Recorder: run.Recorder,
 		Logger:   run.Logger,
 		Version:  run.Version,
-		Auth:     proxy.Auth{Tokens: run.Tokens, TokenSwitch: c.rules.tokenSwitch, NoThrottle: c.throttle == nil},
-		ACLFile:  c.aclFile(run),
+
+		PingEvery: pingEvery,
+		Auth:      proxy.Auth{Tokens: run.Tokens, TokenSwitch: c.rules.tokenSwitch, NoThrottle: c.throttle == nil},
+		ACLFile:   c.aclFile(run),
 
 		RefuseProbes: c.rules.refuseProbes,
 		EventsOn:     c.eventsOn,
@@ -68,7 +74,7 @@ func (c *Config) Options(run Running) proxy.Options {
 }
 
 func (b *backendConfig) options(log *zap.Logger) backend.Options {
-	o := backend.Options{Name: b.name.Value, User: b.login.user, Discover: b.discover, Logger: log}
+	o := backend.Options{Name: b.name.Value, User: b.login.user, Discover: b.discover, Connections: b.own, Logger: log}
 	for _, n := range b.nodes {
 		o.Nodes = append(o.Nodes, backend.Endpoint{Network: n.network, Address: n.text})
 	}
@@ -175,6 +181,14 @@ func (c *Config) NeedsRestart(next *Config) []string {
 	return keys
 }
 
+func paths(files []named) []string {
+	out := make([]string, len(files))
+	for i, f := range files {
+		out[i] = f.path
+	}
+	return out
+}
+
 // Credentials gives the files that say how this process and its peers prove who
 // they are: certificates, keys, authorities and revocation lists of listeners and
 // backends, and the backends' passwords. Absolute. No rule of the policy depends
@@ -183,11 +197,12 @@ func (c *Config) Credentials() []string {
 	var files []string
 	for _, l := range c.listeners {
 		if f := l.tls; f != nil {
-			files = append(files, f.certificate.path, f.key.path, f.clientCA.path)
-			for _, list := range f.crls {
-				files = append(files, list.path)
-			}
+			files = append(append(files, f.certificate.path, f.key.path, f.clientCA.path), paths(f.crls)...)
 		}
+	}
+	if c.Admin != nil && c.Admin.files != nil {
+		f := c.Admin.files
+		files = append(append(files, f.certificate.path, f.key.path, f.clientCA.path), paths(f.crls)...)
 	}
 	for _, b := range c.backends {
 		files = append(append(files, b.login.passwordFile.path), b.files()...)
@@ -196,12 +211,4 @@ func (c *Config) Credentials() []string {
 		}
 	}
 	return slices.DeleteFunc(files, func(f string) bool { return f == "" })
-}
-
-// where is the address as one word, empty for no admin endpoints.
-func (a *Admin) where() string {
-	if a == nil {
-		return ""
-	}
-	return a.Network + ":" + a.Address
 }

@@ -1,0 +1,404 @@
+package proxy
+
+import (
+	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/proxy/audit"
+	"github.com/sallyport/sallyport/proxy/backend"
+)
+
+// apart is what a session needs beyond the calls that everybody's connection
+// carries: a transaction, a backend connection of its own, modes of its replies.
+// Most sessions never have one.
+//
+// A session has one current connection. It changes it only while it is owed no
+// reply: what needs that is held back until then (turns), and the call that may
+// change it again is the last one sent until its reply is there (turn).
+type apart struct {
+	own     *backend.Own
+	why     why  // what binds the session to own; 0: nothing
+	tainted bool // own has carried what may have left something behind
+	choked  bool // own is not read, its session has enough output waiting
+
+	turn turn
+	txn  *transaction
+	subs subscriptions
+	track
+	mode replyMode
+}
+
+// why is a set of reasons to stay on a connection of one's own.
+type why uint8
+
+const (
+	whyWatch why = 1 << iota
+	whySubscribed
+	whyTracking
+	whyMonitor
+	whyNoEvict
+	whyNoTouch
+	whySticky // prepared imports live on the connection
+)
+
+// turn is the call a session waits for before it takes another one.
+type turn struct {
+	kind turnKind
+	spec *command.Spec
+	head [4]byte // how the reply begins
+	n    int     // bytes in head
+	args [][]byte
+	mode why // kind turnMode: what its success begins or ends
+	off  bool
+}
+
+type turnKind uint8
+
+const (
+	noTurn turnKind = iota
+	turnAlone
+	turnExec
+	turnWatch
+	turnUnwatch
+	turnSubscribe
+	turnMonitor
+	turnMode
+	turnSelect
+)
+
+// aside gives the session's apart, which begins now if it has none.
+func (s *session) aside() *apart {
+	if s.apart == nil {
+		s.apart = &apart{}
+	}
+	return s.apart
+}
+
+// turns reports a call that may change which connection, or who, later calls
+// are made with. Such a one waits until no reply is owed.
+func (s *session) turns(call *command.Call) bool {
+	name := call.Spec.Name
+	switch call.Class {
+	case command.Local:
+		switch name {
+		case "hello", "select", "reset", "client|tracking", "client|caching", "client|no-evict", "client|no-touch":
+			return true
+		}
+		return false
+	case command.Pinned:
+		switch {
+		case name == "multi":
+			return false
+		case s.apart == nil || s.apart.txn == nil, name == "exec":
+			return true
+		default: // it is queued, unless it ends the transaction and what binds it
+			return name == "discard" && s.apart.why != 0
+		}
+	}
+	return false
+}
+
+// have gives the session a connection of its own to send on.
+func (s *session) have() backend.Failure {
+	a := s.aside()
+	key := backend.Key{DB: s.db, Proto: s.proto}
+	if a.own != nil && a.own.Key() != key {
+		a.own.Close() // it rests, and was for what the session has left since
+		a.own = nil
+	}
+	if a.own == nil {
+		own, f := s.w.own(s.facts.backend, key, s.payer(), s)
+		if f != 0 {
+			return f
+		}
+		a.own, a.tainted = own, false
+	}
+	a.own.Wake()
+	s.pipe = a.own.Pipeline()
+	return 0
+}
+
+// payer is whose limit of own connections the session counts against.
+func (s *session) payer() string {
+	if s.user == nil {
+		return ""
+	}
+	return s.who.Issuer + "\x00" + s.user.Name()
+}
+
+// alone sends a call over the session's own connection and takes no other until
+// its reply is there.
+func (s *session) alone(kind turnKind, args [][]byte) bool {
+	if f := s.have(); f != 0 {
+		s.declined(f)
+		return false
+	}
+	if f := s.pipe.Send(s, s.slots.next, s.at, args); f != 0 {
+		s.declined(f)
+		s.unpin()
+		return false
+	}
+	s.slots.push(s.pipe, wireSize(args), s.at)
+	s.apart.turn = turn{kind: kind, spec: s.call.Spec}
+	return true
+}
+
+// declined answers a call that can't have a connection now.
+func (s *session) declined(f backend.Failure) {
+	if f == backend.Limited {
+		s.refuse(acl.ConnectionLimit, nil, acl.Decision{})
+		return
+	}
+	s.emit(failureText(f))
+}
+
+// pinned carries out a call of class Pinned.
+func (s *session) pinned(args [][]byte) {
+	refused := s.refused
+	s.carry(args)
+	if s.refused == refused {
+		s.w.count.Command(uint8(command.Pinned), s.decision, 1)
+	}
+}
+
+func (s *session) carry(args [][]byte) {
+	switch name := s.call.Spec.Name; name {
+	case "multi":
+		s.multi()
+	case "exec":
+		s.exec()
+	case "discard":
+		s.discard()
+	case "watch":
+		s.watch(args)
+	case "unwatch":
+		s.unwatch(args)
+	case "subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe":
+		s.subscribe(args)
+	case "monitor":
+		s.alone(turnMonitor, args)
+	case "wait", "waitaof":
+		s.waitFor(args)
+	case "readonly", "readwrite", "asking":
+		s.fail(errNoCluster)
+	default:
+		if s.alone(turnAlone, args) && s.call.Spec.Flags&command.FlagLeavesNothing == 0 && s.call.Spec.Flags&command.FlagBlocking == 0 {
+			s.apart.tainted = true
+		}
+	}
+}
+
+// waitFor is WAIT and WAITAOF. They ask for what their own connection has
+// written, and a server takes any call for that: it notes at each how far it had
+// written itself. So a question before, on whatever connection, covers all that
+// the session has been answered until now.
+func (s *session) waitFor(args [][]byte) {
+	if f := s.have(); f != 0 {
+		s.declined(f)
+		return
+	}
+	if f := s.pipe.Send(unheard{}, 0, s.at, pingCall); f != 0 {
+		s.declined(f)
+		s.unpin()
+		return
+	}
+	s.alone(turnAlone, args)
+}
+
+var pingCall = [][]byte{[]byte("PING")}
+
+// unheard waits for replies that nobody wants to know.
+type unheard struct{}
+
+func (unheard) Reply(uint64, int, []byte, bool) {}
+func (unheard) Fail(uint64, backend.Failure)    {}
+
+// blocked reports whether the call that is waited for may take as long as it
+// likes, and nothing is lost if it ends: it has not run before it answers.
+func (s *session) blocked() bool {
+	return s.apart != nil && s.apart.turn.kind == turnAlone && s.apart.turn.spec.Flags&command.FlagBlocking != 0
+}
+
+// unattended reports a session that may hear nothing for long: nobody waits for
+// the end of what it is doing before it is closed.
+func (s *session) unattended() bool {
+	return s.blocked() || s.apart != nil && s.apart.why&(whySubscribed|whyMonitor) != 0
+}
+
+// heard notes how the reply to the call that is waited for begins.
+func (t *turn) heard(p []byte) {
+	t.n += copy(t.head[t.n:], p)
+}
+
+// failed reports an error reply.
+func (t *turn) failed() bool { return t.head[0] == '-' }
+
+// null reports that the reply is the null array, of either protocol.
+func (t *turn) null() bool {
+	return t.head[0] == '_' || t.head[0] == '*' && t.head[1] == '-'
+}
+
+// turned acts on the end of the call that was waited for. It runs while replies
+// are being handed over, so nothing is sent here.
+func (s *session) turned() {
+	a := s.apart
+	t := a.turn
+	if t.kind == noTurn || s.slots.n > 0 {
+		return
+	}
+	a.turn = turn{}
+	switch t.kind {
+	case turnExec:
+		s.executed(&t)
+	case turnWatch:
+		if !t.failed() {
+			a.why |= whyWatch
+		}
+	case turnUnwatch:
+		if !t.failed() {
+			a.why &^= whyWatch
+		}
+	case turnSubscribe:
+		s.subscribed(&t)
+	case turnMonitor:
+		if a.tainted = true; !t.failed() {
+			a.why |= whyMonitor
+			a.own.Monitored()
+		}
+	case turnMode:
+		s.modeSet(&t)
+	case turnSelect:
+		if !t.failed() {
+			s.db = int(a.track.db)
+			a.own.Moved(s.db)
+		}
+	}
+	if a.own != nil && a.why == 0 {
+		s.part(t.kind == turnExec || t.kind == turnUnwatch)
+	}
+	s.settled()
+}
+
+// part leaves the own connection, which nothing binds the session to any more.
+// A connection that has done a transaction is as good as new and may be
+// anybody's; others wait for this session's next use, and one that may still
+// hold something is closed.
+func (s *session) part(clean bool) {
+	a := s.apart
+	s.pipe = nil
+	switch {
+	case a.tainted || a.own.Ended():
+		a.own.Close()
+		a.own = nil
+	case clean:
+		a.own.Give()
+		a.own = nil
+	default:
+		a.own.Rest()
+	}
+}
+
+// unpin gives up the own connection after a call that could not be sent.
+func (s *session) unpin() {
+	if a := s.apart; a != nil && a.why == 0 {
+		s.leaveOwn()
+	}
+}
+
+// leaveOwn closes the own connection, whatever state it is in.
+func (s *session) leaveOwn() {
+	if s.apart == nil || s.apart.own == nil {
+		return
+	}
+	own := s.apart.own
+	s.apart.own, s.pipe = nil, nil
+	own.Close()
+}
+
+// settled lets go of an apart that says nothing any more.
+func (s *session) settled() {
+	if a := s.apart; a != nil && a.own == nil && a.txn == nil && a.turn.kind == noTurn && a.mode == replyOn {
+		s.apart = nil
+	}
+}
+
+// Push implements backend.Owner: what the node says unasked goes straight to the
+// client. Everything owed before it has come over the same connection, and what
+// is answered here waits while a push is half out.
+func (s *session) Push(p []byte, last bool) {
+	if s.ended {
+		return
+	}
+	s.pushing = !last
+	s.send(p)
+	if last && s.slots.n > 0 {
+		s.settle()
+	}
+	s.choke()
+	s.outputLimit()
+}
+
+// choke stops reading the own connection while its client does not keep up:
+// what it is to hear then waits at the node, whose own limit ends it there.
+func (s *session) choke() {
+	a := s.apart
+	if a == nil || a.own == nil || a.choked || s.ended || s.port.Unsent() < ownHighWater {
+		return
+	}
+	a.choked = true
+	a.own.Pause()
+	if !s.port.Blocked() {
+		s.port.Again()
+	}
+}
+
+// ownHighWater is how much output may wait before the own connection is not read
+// any more.
+const ownHighWater = 1 << 20
+
+// breathe reads the own connection again.
+func (s *session) breathe() {
+	if a := s.apart; a != nil && a.choked && s.port.Unsent() < ownHighWater/2 {
+		a.choked = false
+		if a.own != nil {
+			a.own.Resume()
+		}
+	}
+}
+
+// Lost implements backend.Owner. With the connection went whatever it held: a
+// session that relied on that can't go on as if nothing had happened.
+func (s *session) Lost() {
+	a := s.apart
+	if a == nil || a.own == nil {
+		return
+	}
+	if s.pipe == a.own.Pipeline() {
+		s.pipe = nil
+	}
+	a.own = nil
+	if s.ended {
+		return
+	}
+	if a.why != 0 || s.pushing {
+		s.depart(audit.CloseBackendLost, farewell)
+	}
+}
+
+// selectOwn is SELECT while the session is on its own connection, which carries it.
+func (s *session) selectOwn(args [][]byte, db int) {
+	if s.alone(turnSelect, args) {
+		s.apart.track.db = int32(db)
+	}
+}
+
+// closeOwn ends what the session has at the node, as it ends itself.
+func (s *session) closeOwn() {
+	s.leaveOwn()
+	if s.apart != nil {
+		s.apart.txn, s.apart.why, s.apart.turn = nil, 0, turn{}
+		s.apart.subs = subscriptions{}
+	}
+}
+
+// inTurn reports that a call is under way which may change the connection.
+func (s *session) inTurn() bool { return s.apart != nil && s.apart.turn.kind != noTurn }

@@ -1,0 +1,198 @@
+package proxy
+
+import (
+	"strings"
+
+	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/proxy/resp"
+)
+
+// subscriptions are what a session has subscribed to: by SUBSCRIBE, PSUBSCRIBE
+// and SSUBSCRIBE.
+type subscriptions struct {
+	names [3]map[string]struct{}
+	bytes int // about what they hold
+}
+
+const (
+	bySubscribe = iota
+	byPsubscribe
+	bySsubscribe
+)
+
+// nameCost is about what one subscription holds besides its name.
+const nameCost = 64
+
+func family(verb string) int {
+	switch strings.TrimPrefix(verb, "un") {
+	case "psubscribe", "punsubscribe":
+		return byPsubscribe
+	case "ssubscribe", "sunsubscribe":
+		return bySsubscribe
+	}
+	return bySubscribe
+}
+
+func leaves(verb string) bool { return strings.Contains(verb, "unsub") }
+
+func (u *subscriptions) count(f int) int { return len(u.names[f]) }
+
+func (u *subscriptions) none() bool {
+	return len(u.names[bySubscribe])+len(u.names[byPsubscribe])+len(u.names[bySsubscribe]) == 0
+}
+
+func (u *subscriptions) add(f int, name []byte) {
+	if u.names[f] == nil {
+		u.names[f] = make(map[string]struct{})
+	}
+	if _, known := u.names[f][string(name)]; !known {
+		u.names[f][string(name)] = struct{}{}
+		u.bytes += len(name) + nameCost
+	}
+}
+
+func (u *subscriptions) drop(f int, name []byte) {
+	if _, known := u.names[f][string(name)]; known {
+		delete(u.names[f], string(name))
+		u.bytes -= len(name) + nameCost
+	}
+}
+
+func (u *subscriptions) dropAll(f int) {
+	for name := range u.names[f] {
+		u.bytes -= len(name) + nameCost
+	}
+	u.names[f] = nil
+}
+
+// subscribe is the SUBSCRIBE family. The node answers one call with as many
+// confirmations as it names channels.
+func (s *session) subscribe(args [][]byte) {
+	verb := s.call.Spec.Name
+	var subs *subscriptions
+	if s.apart != nil {
+		subs = &s.apart.subs
+	}
+	n := len(args) - 1
+	if leaves(verb) {
+		if subs == nil || subs.none() {
+			s.unsubscribedAlready(verb, args[1:])
+			return
+		}
+		if n == 0 {
+			n = max(1, subs.count(family(verb)))
+		}
+	}
+	if f := s.have(); f != 0 {
+		s.declined(f)
+		return
+	}
+	a := s.apart
+	a.own.Subscribed(s.proto == 2)
+	if f := a.own.Subscribe(verb, s.slots.next, n, s.at, args); f != 0 {
+		s.declined(f)
+		s.unpin()
+		return
+	}
+	loud := s.slots.mute
+	s.slots.mute = false // confirmations come whatever CLIENT REPLY says
+	for range n {
+		s.slots.push(s.pipe, 0, s.at)
+	}
+	s.slots.mute = loud
+	a.tainted = true
+	a.turn = turn{kind: turnSubscribe, spec: s.call.Spec, args: copiedArgs(args[1:])}
+}
+
+// subscribed acts on the last confirmation.
+func (s *session) subscribed(t *turn) {
+	a, f := s.apart, family(t.spec.Name)
+	switch {
+	case t.failed():
+	case !leaves(t.spec.Name):
+		for _, name := range t.args {
+			a.subs.add(f, name)
+		}
+	case len(t.args) == 0:
+		a.subs.dropAll(f)
+	default:
+		for _, name := range t.args {
+			a.subs.drop(f, name)
+		}
+	}
+	if a.why &^= whySubscribed; !a.subs.none() {
+		a.why |= whySubscribed
+	}
+	if a.own != nil {
+		a.own.Subscribed(s.proto == 2 && !a.subs.none())
+	}
+}
+
+// unsubscribedAlready answers a session that has no subscription: there is no
+// connection to tell.
+func (s *session) unsubscribedAlready(verb string, names [][]byte) {
+	b := s.w.scratch[:0]
+	if len(names) == 0 {
+		b = resp.AppendBulkString(resp.AppendPush(b, s.proto, 3), verb)
+		b = resp.AppendInt(resp.AppendNull(b, s.proto), 0)
+	}
+	for _, name := range names {
+		b = resp.AppendBulkString(resp.AppendPush(b, s.proto, 3), verb)
+		b = resp.AppendInt(resp.AppendBulk(b, name), 0)
+	}
+	s.emit(b)
+}
+
+// listening reports a RESP2 session with subscriptions, in which little else
+// may be asked: replies could not be told from messages.
+func (s *session) listening() bool { return s.proto == 2 && s.apart.why&whySubscribed != 0 }
+
+// outOfTurn refuses what a session can't ask for in the state it is in. It
+// reports whether it did, or answered otherwise.
+func (s *session) outOfTurn(args [][]byte) bool {
+	name := s.call.Spec.Name
+	switch {
+	case s.apart.why&whyMonitor != 0:
+		if name == "quit" || name == "reset" {
+			return false
+		}
+		s.fail("ERR Can't execute '" + name + "': only QUIT / RESET are allowed while monitoring")
+		return true
+	case !s.listening():
+		return false
+	}
+	switch name {
+	case "subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe", "quit", "reset":
+		return false
+	case "ping":
+		if len(args) > 2 {
+			return false
+		}
+		b := resp.AppendBulkString(resp.AppendArray(s.w.scratch[:0], 2), "pong")
+		if len(args) == 2 {
+			s.emit(resp.AppendBulk(b, args[1]))
+		} else {
+			s.emit(resp.AppendBulkString(b, ""))
+		}
+		return true
+	}
+	s.fail("ERR Can't execute '" + name + "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context")
+	return true
+}
+
+// mayListen reports whether the user may subscribe to everything that the
+// session has subscribed to, as Redis asks when rights change.
+func (s *session) mayListen() bool {
+	if s.apart == nil || s.apart.subs.none() {
+		return true
+	}
+	var call command.Call
+	for f, verb := range [...]string{"subscribe", "psubscribe", "ssubscribe"} {
+		for name := range s.apart.subs.names[f] {
+			if s.w.table.Parse([][]byte{[]byte(verb), []byte(name)}, &call) != nil || !s.w.policy.Decide(s.user, &call).Allowed {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,307 @@
+package proxy
+
+import (
+	"strings"
+
+	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/proxy/backend"
+	"github.com/sallyport/sallyport/proxy/resp"
+)
+
+// A transaction is held here and leaves as one block at EXEC, over a connection
+// of the session's own: what a client queues and then abandons costs the node
+// nothing, and each call is judged again at the moment it runs. WATCH alone goes
+// out at once, since the node has to notice what changes meanwhile.
+
+// transaction is what was queued since MULTI.
+type transaction struct {
+	calls   [][][]byte
+	bytes   int
+	dirty   bool // a call was refused: EXEC will be, too
+	tainted bool // holds a call that may leave something on the connection
+	selects bool
+	db      int // selected by the last SELECT
+	dbs     []backend.Key
+}
+
+const (
+	errNotInMulti   = "ERR Command not allowed inside a transaction"
+	errNested       = "ERR MULTI calls can not be nested"
+	errWatchInMulti = "ERR WATCH inside MULTI is not allowed"
+	errExecNoMulti  = "ERR EXEC without MULTI"
+	errDiscardAlone = "ERR DISCARD without MULTI"
+	errExecAbort    = "EXECABORT Transaction discarded because of previous errors."
+	errExecRefused  = "EXECABORT Transaction discarded because of: "
+	errTooLarge     = "ERR the transaction is larger than this proxy holds"
+)
+
+// What a transaction may hold, whatever the memory limit says.
+const (
+	maxTransactionBytes = 64 << 20
+	maxTransactionCalls = 1 << 20
+)
+
+var (
+	multiCall = [][]byte{[]byte("MULTI")}
+	execCall  = [][]byte{[]byte("EXEC")}
+)
+
+func (s *session) multi() {
+	if s.inMulti() {
+		s.fail(errNested)
+		return
+	}
+	s.aside().txn = &transaction{db: s.db}
+	s.ok()
+}
+
+func (s *session) inMulti() bool { return s.apart != nil && s.apart.txn != nil }
+
+// taint marks a transaction whose EXEC must fail, as Redis does at each refusal.
+func (s *session) taint() {
+	if s.inMulti() {
+		s.apart.txn.dirty = true
+	}
+}
+
+// abort is what EXEC answers that was refused itself: the transaction is over.
+func (s *session) abort(text string) string {
+	if s.inMulti() && s.slots.len() == 0 {
+		s.endTransaction()
+	}
+	return errExecRefused + strings.TrimPrefix(text, "ERR ")
+}
+
+// queue keeps a call for EXEC. It reports false for those that act at once.
+func (s *session) queue(args [][]byte) bool {
+	call, t := &s.call, s.apart.txn
+	switch name := call.Spec.Name; {
+	case name == "exec", name == "discard", name == "multi", name == "watch", name == "quit", name == "reset":
+		return false
+	case name == "select":
+		if !s.queueSelect(args) {
+			return true
+		}
+	case name == "ping", name == "echo", name == "unwatch":
+	case call.Class == command.Local, call.Spec.Flags&(command.FlagPubsub|command.FlagNoMulti) != 0 && call.Class == command.Pinned, outOfPlace[name]:
+		t.dirty = true
+		s.fail(errNotInMulti)
+		return true
+	case call.Class == command.Pinned && call.Spec.Flags&(command.FlagLeavesNothing|command.FlagBlocking) == 0:
+		t.tainted = true
+	}
+	if t.dirty { // it can't run any more: there is no need to keep it
+		s.emit(replyQueued)
+		return true
+	}
+	size := wireSize(args)
+	if t.bytes+size > maxTransactionBytes || len(t.calls) >= maxTransactionCalls {
+		t.dirty, t.calls, t.bytes = true, nil, 0
+		s.fail(errTooLarge)
+		return true
+	}
+	t.bytes += size
+	t.calls = append(t.calls, copiedArgs(args))
+	s.w.count.Command(uint8(call.Class), s.decision, 1)
+	s.emit(replyQueued)
+	return true
+}
+
+var replyQueued = resp.AppendSimple(nil, "QUEUED")
+
+// outOfPlace are calls that make no sense within a transaction sent as a block.
+var outOfPlace = map[string]bool{
+	"monitor": true, "readonly": true, "readwrite": true, "asking": true, "script|debug": true,
+	"himport": true, "himport|prepare": true, "himport|set": true, "himport|discard": true, "himport|discardall": true,
+}
+
+// queueSelect notes where SELECT within a transaction leads: the session follows
+// once EXEC has run. It reports false if the call was answered with an error.
+func (s *session) queueSelect(args [][]byte) bool {
+	n, ok := integer(args[1])
+	if !ok || n < 0 || n > maxDatabase {
+		s.apart.txn.dirty = true
+		s.fail(errDBRange)
+		return false
+	}
+	s.apart.txn.selects, s.apart.txn.db = true, int(n)
+	return true
+}
+
+// maxDatabase is the largest number a SELECT may name: SELECT reads 32 bits.
+const maxDatabase = 1<<31 - 1
+
+// copiedArgs copies a call's arguments into one piece of memory.
+func copiedArgs(args [][]byte) [][]byte {
+	n := 0
+	for _, a := range args {
+		n += len(a)
+	}
+	all := make([]byte, 0, n)
+	copies := make([][]byte, len(args))
+	for i, a := range args {
+		from := len(all)
+		all = append(all, a...)
+		copies[i] = all[from:len(all):len(all)]
+	}
+	return copies
+}
+
+// discard is DISCARD: nothing of the transaction has been sent.
+func (s *session) discard() {
+	if !s.inMulti() {
+		s.fail(errDiscardAlone)
+		return
+	}
+	s.endTransaction()
+	s.ok()
+}
+
+// endTransaction forgets what was queued, and what was watched for it.
+func (s *session) endTransaction() {
+	a := s.apart
+	a.txn = nil
+	if a.why&whyWatch != 0 {
+		a.why &^= whyWatch
+		s.unwatchAside()
+	}
+	s.settled()
+}
+
+// exec is EXEC: everything queued is judged anew and sent as one block.
+func (s *session) exec() {
+	if !s.inMulti() {
+		s.fail(errExecNoMulti)
+		return
+	}
+	t := s.apart.txn
+	if t.dirty {
+		s.endTransaction()
+		s.fail(errExecAbort)
+		return
+	}
+	if text := s.rejudge(t); text != "" {
+		s.endTransaction()
+		s.fail(errExecRefused + text)
+		return
+	}
+	if f := s.have(); f != 0 {
+		s.endTransaction()
+		s.declined(f)
+		return
+	}
+	s.pipe.Send(unheard{}, 0, s.at, multiCall)
+	for i, args := range t.calls {
+		s.pipe.Send(unheard{}, uint64(i)+1, s.at, args)
+	}
+	s.w.table.Parse(execCall, &s.call)
+	s.alone(turnExec, execCall)
+	s.apart.tainted = s.apart.tainted || t.tainted || t.selects
+	if s.apart.turn.kind != turnExec {
+		s.apart.txn = nil // it could not be sent
+		return
+	}
+	t.calls, t.bytes = nil, 0
+}
+
+// rejudge holds what is queued against the policy now in force. It gives the
+// reason against it, as the client would have read it.
+func (s *session) rejudge(t *transaction) string {
+	for _, args := range t.calls {
+		reason, d := acl.None, acl.Decision{}
+		if err := s.w.table.Parse(args, &s.call); err != nil {
+			reason = faultReason(err)
+		} else if d = s.w.policy.Decide(s.user, &s.call); !d.Allowed {
+			reason = d.Reason
+		}
+		if reason != acl.None {
+			s.noteRefusal(reason, d)
+			return s.refusalText(reason, args, d)
+		}
+	}
+	return ""
+}
+
+// executed acts on EXEC's reply.
+func (s *session) executed(t *turn) {
+	a := s.apart
+	if txn := a.txn; txn != nil && txn.selects && !t.failed() && !t.null() {
+		s.db = txn.db
+		if a.own != nil {
+			a.own.Moved(s.db)
+		}
+	}
+	a.txn = nil
+	a.why &^= whyWatch
+}
+
+// watch is WATCH: from now on the session's calls go over one connection.
+func (s *session) watch(args [][]byte) {
+	if s.inMulti() {
+		s.fail(errWatchInMulti)
+		return
+	}
+	if s.alone(turnWatch, args) {
+		s.apart.track.watched += int32(len(args) - 1)
+	}
+}
+
+// unwatch is UNWATCH. Where nothing is watched there is nobody to tell.
+func (s *session) unwatch(args [][]byte) {
+	if s.apart == nil || s.apart.why&whyWatch == 0 {
+		s.ok()
+		return
+	}
+	s.alone(turnUnwatch, args)
+}
+
+// unwatchAside has the own connection forget what it watches. It becomes
+// anybody's when the node has said so, unless something else binds the session to it.
+func (s *session) unwatchAside() {
+	a := s.apart
+	own := a.own
+	if own == nil {
+		return
+	}
+	if a.why != 0 {
+		own.Pipeline().Send(unheard{}, 0, s.at, unwatchCall)
+		return
+	}
+	a.own, s.pipe = nil, nil
+	if a.tainted {
+		own.Close()
+		return
+	}
+	c := &cleaner{own: own}
+	own.SetOwner(c)
+	if own.Pipeline().Send(c, 0, s.at, unwatchCall) != 0 {
+		own.Close()
+	}
+}
+
+var unwatchCall = [][]byte{[]byte("UNWATCH")}
+
+// cleaner owns a connection until it has forgotten what it watched.
+type cleaner struct {
+	own   *backend.Own
+	begun bool
+	good  bool
+}
+
+func (c *cleaner) Reply(_ uint64, _ int, p []byte, last bool) {
+	if !c.begun {
+		c.begun, c.good = true, len(p) > 0 && p[0] == '+'
+	}
+	switch {
+	case !last:
+	case c.good:
+		c.own.Give()
+	default:
+		c.own.Close()
+	}
+}
+
+func (c *cleaner) Fail(uint64, backend.Failure) {}
+func (c *cleaner) Push([]byte, bool)            { c.own.Close() }
+func (c *cleaner) Lost()                        {}
