@@ -56,7 +56,7 @@ type Server struct {
 	watched      atomic.Pointer[acl.Globs]
 	refusals     refusals
 	seen         audit.Seen
-	own          backend.Own
+	own          backend.Addresses
 	aclFile      atomic.Pointer[ACLFile]
 	refuseProbes atomic.Bool
 	born         time.Time

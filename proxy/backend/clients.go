@@ -14,11 +14,11 @@ import (
 	"github.com/sallyport/sallyport/proxy/resp"
 )
 
-// Own is the connections that this process made to nodes, by the address and port
+// Addresses is the connections that this process made to nodes, by the address and port
 // each has at this end. Nodes see them by that address, and nobody else can have
 // it as long as the connection lives, whatever a client calls itself. Shared by
-// all backends; safe for concurrent use; a nil Own knows none.
-type Own struct {
+// all backends; safe for concurrent use; a nil Addresses knows none.
+type Addresses struct {
 	mu sync.Mutex
 	at map[netip.AddrPort]time.Time // when it was made
 }
@@ -27,7 +27,7 @@ type Own struct {
 const ownMost = 1 << 17
 
 // add notes a connection.
-func (o *Own) add(nc net.Conn) {
+func (o *Addresses) add(nc net.Conn) {
 	if at, ok := addrPort(nc.LocalAddr().String()); ok && o != nil {
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -41,7 +41,7 @@ func (o *Own) add(nc net.Conn) {
 }
 
 // Holds reports whether a connection of ours has, or had lately, this address.
-func (o *Own) Holds(at netip.AddrPort) bool {
+func (o *Addresses) Holds(at netip.AddrPort) bool {
 	if o == nil {
 		return false
 	}
@@ -52,7 +52,7 @@ func (o *Own) Holds(at netip.AddrPort) bool {
 }
 
 // Forget drops the connections made before a time that no node knows any more.
-func (o *Own) Forget(before time.Time, known func(netip.AddrPort) bool) {
+func (o *Addresses) Forget(before time.Time, known func(netip.AddrPort) bool) {
 	if o == nil {
 		return
 	}

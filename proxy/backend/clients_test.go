@@ -38,7 +38,7 @@ func TestLinesOfClientListAreRead(t *testing.T) {
 }
 
 func TestOwnConnectionsAreForgottenOnceTheyAreGone(t *testing.T) {
-	o := &Own{at: map[netip.AddrPort]time.Time{}}
+	o := &Addresses{at: map[netip.AddrPort]time.Time{}}
 	old, open, young := netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.1:2"), netip.MustParseAddrPort("10.0.0.1:3")
 	now := time.Now()
 	o.at[old], o.at[open], o.at[young] = now.Add(-time.Hour), now.Add(-time.Hour), now

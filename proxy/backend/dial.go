@@ -49,7 +49,7 @@ func (b *Backend) connect(k Key) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.opts.Own.add(nc)
+	b.opts.Addresses.add(nc)
 	as := b.login.Load()
 	deadline, _ := ctx.Deadline()
 	nc.SetDeadline(deadline)
