@@ -26,6 +26,7 @@ type Options struct {
 	Routing     Routing                                // how several nodes are found
 	Discover    bool                                   // commands that the proxy does not know are learned from it
 	Connections Connections                            // how many sessions may have one of their own
+	Addresses   *Addresses                             // is told of every connection; nil: nobody is
 	Logger      *zap.Logger
 }
 

@@ -103,6 +103,7 @@ type control struct {
 	logins  atomic.Pointer[logins]
 	routing Routing
 	allowed *Allowed
+	own     *Addresses
 	log     *zap.Logger
 
 	topology atomic.Pointer[Topology]
@@ -122,7 +123,7 @@ type control struct {
 
 func newControl(o *Options, login func() *Login) *control {
 	c := &control{
-		name: o.Name, seeds: o.Nodes, login: login, routing: o.Routing, allowed: allowedBy(o), log: o.Logger,
+		name: o.Name, seeds: o.Nodes, login: login, routing: o.Routing, allowed: allowedBy(o), own: o.Addresses, log: o.Logger,
 		wake: make(chan struct{}, 1), suspects: make(map[Endpoint]time.Time), clients: make(map[peer]*contact),
 	}
 	c.logins.Store(loginsOf(&o.Routing))

@@ -92,6 +92,7 @@ func (c *control) dial(ctx context.Context, p peer) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.own.add(nc)
 	if l := c.as(p); l.TLS != nil {
 		config, err := l.TLS(hostOf(p.at))
 		if err != nil {

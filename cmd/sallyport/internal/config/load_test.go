@@ -213,6 +213,7 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 			PairFailures: 5, PairRefill: 10 * time.Second, SourceFailures: 50, SourceRefill: 2 * time.Second, Trust: 30 * time.Minute, Entries: 2048,
 		}},
 		RefuseProbes: true,
+		Snapshots:    proxy.Snapshots{Every: 10 * time.Second},
 
 		Workers:  3,
 		Shutdown: proxy.Shutdown{Delay: time.Second, Timeout: 2 * time.Second},
