@@ -99,6 +99,9 @@ func (s *session) turns(call *command.Call) bool {
 
 // have gives the session a connection of its own to send on.
 func (s *session) have() backend.Failure {
+	if s.router != nil {
+		return backend.Unavailable // its node could not be told
+	}
 	a := s.aside()
 	key := backend.Key{DB: s.db, Proto: s.proto}
 	if a.own != nil && a.own.Key() != key {
@@ -144,6 +147,10 @@ func (s *session) alone(kind turnKind, args [][]byte) bool {
 
 // declined answers a call that can't have a connection now.
 func (s *session) declined(f backend.Failure) {
+	if s.router != nil {
+		s.fail(errApart)
+		return
+	}
 	if f == backend.Limited {
 		s.refuse(acl.ConnectionLimit, nil, acl.Decision{})
 		return
