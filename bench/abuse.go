@@ -136,6 +136,15 @@ func (s *stage) require(what string, ok bool) {
 	s.judge(what, broken, "broken", 0, 0)
 }
 
+// served ends a probe and requires that none of its clients met an error.
+func (s *stage) served(what string, p *probe) {
+	errs := p.stop()
+	for _, err := range errs {
+		s.say("a probe: %v", err)
+	}
+	s.require(what, len(errs) == 0)
+}
+
 func (s *stage) missed() (n int) {
 	for _, f := range s.findings {
 		if f.result() == "MISS" {

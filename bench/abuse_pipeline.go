@@ -15,10 +15,16 @@ import (
 	"github.com/sallyport/sallyport/proxy/redistest"
 )
 
+// pipelineWindow is far less than all replies: the proxy has to hold the client back, as the kernel does not take them.
+const pipelineWindow = 256 << 10
+
 // abusePipeline: a client sends all its commands before it reads the first reply. A counter's value in each reply says
 // whether order was kept and nothing ran twice.
 func abusePipeline(ctx context.Context, s *stage) error {
 	return s.watched(ctx, func(nc net.Conn) error {
+		if err := rawConn(nc).SetReadBuffer(pipelineWindow); err != nil {
+			return err
+		}
 		sent := make(chan error, 1)
 		go func() {
 			w := bufio.NewWriterSize(nc, 64<<10)

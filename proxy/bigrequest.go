@@ -67,9 +67,10 @@ func (s *session) takeLarge() bool {
 }
 
 // goesAside reports a big call that has to have a connection to itself. A session
-// that is bound to a connection of its own has that already.
+// that is bound to a connection of its own has that already. Where there are several nodes
+// calls go the way of all others, held whole.
 func (s *session) goesAside(call *command.Call) bool {
-	return s.reader.Size() > bigRequest && call.Class == command.Shared && !s.bound()
+	return s.reader.Size() > bigRequest && call.Class == command.Shared && !s.bound() && s.router == nil
 }
 
 // bound reports a session whose calls have to go over its own connection, or wait
@@ -80,7 +81,7 @@ func (s *session) bound() bool {
 
 // pourable reports whether nothing that is decided about a call hangs on its last argument.
 func (s *session) pourable(args [][]byte) bool {
-	if s.user == nil || s.bound() {
+	if s.user == nil || s.bound() || s.router != nil {
 		return false
 	}
 	if s.names != nil {

@@ -85,6 +85,9 @@ func (ln *line) retired() {
 	}
 	pool.Stats.Retired++
 	delete(pool.lines, ln.key)
+	if pool.router != nil {
+		pool.router.Generation++ // what is sent over the fresh connection could overtake what is owed here
+	}
 	pool.makeRoom()
 	ln.Pipeline.retired.abort = ln.abort
 	pool.leaving[ln] = true
