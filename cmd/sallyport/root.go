@@ -41,6 +41,7 @@ or a bad configuration, 3 findings under check --strict.`,
 		newToken(std),
 		newAudit(std),
 		newAdmin(std),
+		newMan(),
 		newVersion(std),
 	)
 	return root

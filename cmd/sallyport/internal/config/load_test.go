@@ -213,9 +213,10 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 		}},
 		RefuseProbes: true,
 
-		Workers:  3,
-		Shutdown: proxy.Shutdown{Delay: time.Second, Timeout: 2 * time.Second},
-		Version:  "1.2.3",
+		Workers:   3,
+		Shutdown:  proxy.Shutdown{Delay: time.Second, Timeout: 2 * time.Second},
+		Version:   "1.2.3",
+		PingEvery: time.Second,
 	}
 	ignored := cmp.Options{
 		cmpopts.IgnoreFields(proxy.Options{}, "Policy", "Table", "Recorder", "Logger", "ACLFile"),
