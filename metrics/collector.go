@@ -18,8 +18,10 @@ const prefix = "sallyport_"
 type collector struct {
 	listeners, reasons, classes, closes []string
 
-	gather  func(add func(*Loop))
-	dropped func() map[string]uint64
+	gather                                                 func(add func(*Loop))
+	sinks                                                  func() map[string]Sink
+	kept                                                   func() bool
+	eventsWritten, eventsFailed, eventsWaiting, eventsKept *prometheus.Desc
 
 	connections, connectionsTotal, refused, auth, commands *prometheus.Desc
 	received, sent, buffer, eventsDropped, closed, paused  *prometheus.Desc
@@ -38,7 +40,7 @@ func newCollector(o Options) *collector {
 	c := &collector{
 		listeners: labels(o.Listeners), reasons: labels(o.Reasons), classes: labels(o.Classes),
 		closes: labels(o.Closes),
-		gather: o.Gather, dropped: o.EventsDropped,
+		gather: o.Gather, sinks: o.Sinks, kept: o.EventsKept,
 
 		connections:      desc("connections", "Open client connections.", "listener"),
 		connectionsTotal: desc("connections_total", "Client connections, by what became of them.", "listener", "result"),
@@ -51,6 +53,10 @@ func newCollector(o Options) *collector {
 		paused:           desc("reads_paused_total", "Times a client was not read for a while, by what held it back.", "reason"),
 		buffer:           desc("buffer_bytes", "Memory held for clients' requests and replies."),
 		lingering:        desc("lingering_sockets", "Client sockets without a session, still open for a last reply to arrive."),
+		eventsWritten:    desc("events_written_total", "Lines of security events a sink has been given.", "sink"),
+		eventsFailed:     desc("events_write_failures_total", "Writes of security events that failed; each is tried again.", "sink"),
+		eventsWaiting:    desc("events_waiting", "Lines of security events in a sink's queue.", "sink"),
+		eventsKept:       desc("events_kept", "Whether every sink with on_full: refuse keeps the record: 1, or 0 while nobody is let in."),
 		eventsDropped:    desc("events_dropped_total", "Security events a sink could not take.", "sink"),
 		commandSeconds:   desc("command_seconds", "Time from a call to its reply, as the client has it from us."),
 		backendSeconds:   desc("backend_seconds", "Time from sending a call to a node to the node's reply."),
@@ -127,7 +133,7 @@ func (c *collector) total() (*Loop, []string) {
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connections, c.connectionsTotal, c.refused, c.auth, c.commands, c.received, c.sent, c.buffer,
-		c.closed, c.paused, c.lingering, c.eventsDropped, c.commandSeconds, c.backendSeconds,
+		c.closed, c.paused, c.lingering, c.eventsDropped, c.eventsWritten, c.eventsFailed, c.eventsWaiting, c.eventsKept, c.commandSeconds, c.backendSeconds,
 	} {
 		to <- d
 	}
@@ -181,19 +187,34 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	to <- prometheus.MustNewConstMetric(c.lingering, prometheus.GaugeValue, float64(total.Lingering))
 	to <- histogram(c.commandSeconds, &total.CommandSeconds)
 	to <- histogram(c.backendSeconds, &total.BackendSeconds)
-	c.collectDropped(count)
+	c.collectSinks(to, count)
 }
 
-func (c *collector) collectDropped(count func(*prometheus.Desc, uint64, ...string)) {
-	if c.dropped == nil {
+func (c *collector) collectSinks(to chan<- prometheus.Metric, count func(*prometheus.Desc, uint64, ...string)) {
+	gauge := func(d *prometheus.Desc, n int, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
+	}
+	if c.kept != nil {
+		kept := 0
+		if c.kept() {
+			kept = 1
+		}
+		gauge(c.eventsKept, kept)
+	}
+	if c.sinks == nil {
 		return
 	}
-	sinks := make(map[string]uint64)
-	for sink, n := range c.dropped() {
-		sinks[label(sink)] += n // two names may become one
+	sinks := make(map[string]Sink)
+	for name, n := range c.sinks() {
+		name = label(name) // two names may become one
+		all := sinks[name]
+		sinks[name] = Sink{all.Written + n.Written, all.Dropped + n.Dropped, all.Failed + n.Failed, all.Waiting + n.Waiting}
 	}
-	for sink, n := range sinks {
-		count(c.eventsDropped, n, sink)
+	for name, n := range sinks {
+		count(c.eventsDropped, n.Dropped, name)
+		count(c.eventsWritten, n.Written, name)
+		count(c.eventsFailed, n.Failed, name)
+		gauge(c.eventsWaiting, n.Waiting, name)
 	}
 }
 

@@ -31,8 +31,10 @@ type Options struct {
 	// Refresh is called before each scrape that Handler serves, to state what is
 	// stated and not counted: Node.Up. nil: nothing is.
 	Refresh func()
-	// EventsDropped says how many security events each sink lost so far; nil: no series.
-	EventsDropped func() map[string]uint64
+	// Sinks says what each sink of security events has done so far; nil: no series.
+	Sinks func() map[string]Sink
+	// EventsKept says whether every sink that must keep the record can; nil: no series.
+	EventsKept func() bool
 
 	Version string // for build_info
 }
@@ -53,6 +55,7 @@ type Set struct {
 	nodeConns  *prometheus.GaugeVec
 	pings      *prometheus.HistogramVec
 	topology   *prometheus.CounterVec
+	bypasses   *prometheus.CounterVec
 
 	mu    sync.Mutex
 	files map[string]bool // label values notAfter has
@@ -90,6 +93,7 @@ func New(o Options) (*Set, error) {
 	s.failures = counter("handshake_failures_total", "TLS handshakes with clients that failed, by reason.", "reason")
 	s.reloads = counter("reloads_total", "Attempts to replace the configuration, by result.", "result")
 	s.topology = counter("topology_changes_total", "Changes of a backend's topology taken over.", "backend")
+	s.bypasses = counter("backend_bypass_total", "Connections found at a backend that are neither the proxy's nor expected.", "backend")
 	s.reloadedAt = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: prefix + "reload_success_timestamp_seconds",
 		Help: "Unix time of the last configuration taken over, the one at start included.",
@@ -108,7 +112,7 @@ func New(o Options) (*Set, error) {
 		s.reloads.WithLabelValues(r)
 	}
 	s.registry.MustRegister(s.collected, s.handshakes, s.failures, s.reloads, s.reloadedAt, s.notAfter, s.listNext, s.listThis,
-		s.up, s.nodeConns, s.pings, s.topology, build,
+		s.up, s.nodeConns, s.pings, s.topology, s.bypasses, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return s, nil
 }
@@ -268,3 +272,12 @@ func (s *Set) SetCRLs(lists map[string]CRL) {
 	}
 	s.lists = files
 }
+
+// Sink is what a sink of security events has done so far.
+type Sink struct {
+	Written, Dropped, Failed uint64 // lines, events lost for good, writes that failed
+	Waiting                  int    // lines in its queue
+}
+
+// Bypassed counts a connection that reached a backend past the proxy.
+func (s *Set) Bypassed(backend string) { s.bypasses.WithLabelValues(label(backend)).Inc() }

@@ -66,7 +66,10 @@ func filled(t *testing.T) *Set {
 			add(l)
 		}
 	}
-	o.EventsDropped = func() map[string]uint64 { return map[string]uint64{"stdout": 4} }
+	o.Sinks = func() map[string]Sink {
+		return map[string]Sink{"stdout": {Dropped: 4, Written: 9, Failed: 2, Waiting: 3}}
+	}
+	o.EventsKept = func() bool { return true }
 	s := build(t, o)
 	for range 2 {
 		l := s.NewLoop()
@@ -289,7 +292,7 @@ func TestNamesThatAreNotUTF8AreShownMended(t *testing.T) {
 	o := lists()
 	o.Listeners = []string{"bad\xff"}
 	o.Version = "v\xff"
-	o.EventsDropped = func() map[string]uint64 { return map[string]uint64{"a\xff": 1, "a\xfe": 2} }
+	o.Sinks = func() map[string]Sink { return map[string]Sink{"a\xff": {Dropped: 1}, "a\xfe": {Dropped: 2}} }
 	s := build(t, o)
 	s.SetCertificates(map[string]time.Time{"f\xff": time.Unix(5, 0)})
 	s.Node("b\xff", "n\xff").Up(true)

@@ -45,6 +45,7 @@ type aclLogEntry struct {
 	id       uint64
 	count    int64
 	why      denial
+	multi    bool   // within a transaction
 	object   string // the command, key or channel, or the word AUTH
 	user     string // who was denied, or the name tried
 	client   string // the client's line of CLIENT LIST
@@ -53,14 +54,14 @@ type aclLogEntry struct {
 }
 
 // add notes a denial. client is called only if the event is kept.
-func (l *aclLog) add(now time.Time, why denial, object, user string, client func() string) {
+func (l *aclLog) add(now time.Time, why denial, multi bool, object, user string, client func() string) {
 	object, user = clip(object), clip(user)
 	line := strings.Clone(clip(client()))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.counts[why]++
 	for i, e := range l.entries[:min(len(l.entries), aclLogLooks)] {
-		if e.why != why || e.object != object || e.user != user || now.Sub(e.modified).Abs() > aclLogFold {
+		if e.why != why || e.multi != multi || e.object != object || e.user != user || now.Sub(e.modified).Abs() > aclLogFold {
 			continue
 		}
 		e.count++
@@ -70,7 +71,7 @@ func (l *aclLog) add(now time.Time, why denial, object, user string, client func
 		return
 	}
 	e := &aclLogEntry{
-		id: l.next, count: 1, why: why, object: strings.Clone(object), user: strings.Clone(user), client: line,
+		id: l.next, count: 1, why: why, multi: multi, object: strings.Clone(object), user: strings.Clone(user), client: line,
 		created: now, modified: now,
 	}
 	l.next++
@@ -128,7 +129,7 @@ func (s *session) logDenied(reason acl.Reason, d acl.Decision) {
 	default:
 		return
 	}
-	s.w.srv.aclLog.add(s.w.now(), why, object, s.user.Name(), s.clientInfo)
+	s.w.srv.aclLog.add(s.w.now(), why, s.inMulti(), object, s.user.Name(), s.clientInfo)
 }
 
 // logFailedAuth notes a failed AUTH or HELLO for the name that was tried.
@@ -137,7 +138,7 @@ func (s *session) logFailedAuth(method acl.Method, user string) {
 	if method != acl.MethodPassword && method != acl.MethodToken || s.call.Spec == nil {
 		return
 	}
-	s.w.srv.aclLog.add(s.w.now(), deniedAuth, strings.ToUpper(s.call.Spec.Name), user, s.clientInfo)
+	s.w.srv.aclLog.add(s.w.now(), deniedAuth, false, strings.ToUpper(s.call.Spec.Name), user, s.clientInfo)
 }
 
 // clientInfo is the session's line of CLIENT LIST without its end.
@@ -173,7 +174,11 @@ func (s *session) appendLogEntry(b []byte, e *aclLogEntry) []byte {
 	b = resp.AppendMap(b, s.proto, 10)
 	b = resp.AppendInt(resp.AppendBulkString(b, "count"), e.count)
 	b = appendPair(b, "reason", denialNames[e.why])
-	b = appendPair(b, "context", "toplevel")
+	context := "toplevel"
+	if e.multi {
+		context = "multi"
+	}
+	b = appendPair(b, "context", context)
 	b = appendPair(b, "object", e.object)
 	b = appendPair(b, "username", e.user)
 	age := max(0, s.w.now().Sub(e.modified)).Milliseconds()

@@ -13,7 +13,7 @@ func TestACLLOGFoldsEqualEventsOfAMinuteIntoOneAtTheFront(t *testing.T) {
 	now := time.Unix(1000, 0)
 	add := func(after time.Duration, object string) {
 		now = now.Add(after)
-		l.add(now, deniedKey, object, "u", func() string { return fmt.Sprint("at ", now.Unix()) })
+		l.add(now, deniedKey, false, object, "u", func() string { return fmt.Sprint("at ", now.Unix()) })
 	}
 	want := func(what string, lines ...string) {
 		t.Helper()
@@ -59,10 +59,10 @@ func TestACLLOGFoldsEqualEventsOfAMinuteIntoOneAtTheFront(t *testing.T) {
 func TestACLLOGKeepsADistinctReasonObjectAndUserApart(t *testing.T) {
 	var l aclLog
 	now := time.Unix(1000, 0)
-	l.add(now, deniedKey, "x", "u", none)
-	l.add(now, deniedCommand, "x", "u", none)
-	l.add(now, deniedKey, "y", "u", none)
-	l.add(now, deniedKey, "x", "v", none)
+	l.add(now, deniedKey, false, "x", "u", none)
+	l.add(now, deniedCommand, false, "x", "u", none)
+	l.add(now, deniedKey, false, "y", "u", none)
+	l.add(now, deniedKey, false, "x", "v", none)
 	if n := len(l.newest(aclLogEntries)); n != 4 {
 		t.Errorf("%d entries, want 4", n)
 	}

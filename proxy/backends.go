@@ -17,7 +17,7 @@ type backendSet struct {
 
 // newBackend makes one backend; nothing is dialled yet.
 func (s *Server) newBackend(name string, o backend.Options) (*backend.Backend, error) {
-	o.Name, o.Logger = name, s.log
+	o.Name, o.Logger, o.Addresses = name, s.log, &s.own
 	s.observe(name, &o)
 	return backend.New(o)
 }

@@ -32,7 +32,7 @@ func TestNoReplyReachesAnotherClient(t *testing.T) {
 	clients := *isolationClients
 	r := withRig(t, redis.Addr(), func(s *setup) {
 		for i := range clients {
-			s.users[fmt.Sprint("u", i)] = fmt.Sprintf("on ~u%d:* +@read +@write +@connection", i)
+			s.users[fmt.Sprint("u", i)] = fmt.Sprintf("on ~u%d:* &u%d:* +@read +@write +@connection +@transaction +@pubsub", i, i)
 		}
 		s.limits.Connections = 4 * clients
 	})
@@ -73,15 +73,16 @@ func TestNoReplyReachesAnotherClient(t *testing.T) {
 
 // prober is one identity. It knows what each of its replies must be.
 type prober struct {
-	r      *rig
-	id     int
-	others int // identities there are
-	epoch  int
-	rnd    *rand.Rand
-	conf   *tls.Config
-	model  map[string]string
-	resp3  bool
-	conn   net.Conn
+	r       *rig
+	id      int
+	others  int // identities there are
+	epoch   int
+	rnd     *rand.Rand
+	conf    *tls.Config
+	model   map[string]string
+	resp3   bool
+	patient bool // makes calls that wait
+	conn    net.Conn
 }
 
 func (c *prober) run(verified *atomic.Int64, total int64) error {
@@ -162,12 +163,13 @@ func (c *prober) expectPrefix(head string) error {
 func (c *prober) batch() (verified int, gone bool, err error) {
 	var requests []byte
 	var replies [][]byte
+	leave := c.rnd.IntN(60)
+	c.patient = leave != 2 // whoever half-closes while a call of his waits is gone, as in Redis
 	for range 1 + c.rnd.IntN(60) {
 		request, reply := c.command()
 		requests = append(requests, request...)
 		replies = append(replies, reply)
 	}
-	leave := c.rnd.IntN(60)
 	if leave == 0 { // vanish in the middle of the request
 		requests = requests[:c.rnd.IntN(len(requests))]
 	}
@@ -299,6 +301,9 @@ func (c *prober) send(b []byte, pieces []int) error {
 func (c *prober) command() (request, reply []byte) {
 	key := fmt.Sprintf("u%d:%d:%d", c.id, c.epoch, c.rnd.IntN(20))
 	old, had := c.model[key]
+	if c.rnd.IntN(40) == 0 {
+		return c.pinned(key)
+	}
 	switch c.rnd.IntN(12) {
 	case 0, 1, 2:
 		v := c.value(key)
@@ -329,6 +334,86 @@ func (c *prober) command() (request, reply []byte) {
 		c.model[key] = v
 		return redistest.Encode("SET", key, v, "GET"), c.bulk(old, had)
 	}
+}
+
+// pinned makes several commands that need a connection of their own.
+func (c *prober) pinned(key string) (request, reply []byte) {
+	old, had := c.model[key]
+	v := c.value(key)
+	say := func(want []byte, args ...string) {
+		request = append(request, redistest.Encode(args...)...)
+		reply = append(reply, want...)
+	}
+	ok, queued := []byte("+OK\r\n"), []byte("+QUEUED\r\n")
+	kind := c.rnd.IntN(7)
+	if !c.patient && (kind == 3 || kind == 4) {
+		kind = 0
+	}
+	switch kind {
+	case 0:
+		say(ok, "MULTI")
+		say(queued, "GET", key)
+		say(queued, "SET", key, v)
+		say(queued, "GET", key)
+		say(append(append(append([]byte("*3\r\n"), c.bulk(old, had)...), ok...), c.bulk(v, true)...), "EXEC")
+		c.model[key] = v
+	case 1:
+		say(ok, "WATCH", key)
+		say(c.bulk(old, had), "GET", key)
+		say(ok, "MULTI")
+		say(queued, "SET", key, v)
+		say(append([]byte("*1\r\n"), ok...), "EXEC")
+		c.model[key] = v
+	case 2:
+		say(ok, "WATCH", key)
+		say(ok, "SET", key, v)
+		say(ok, "MULTI")
+		say(queued, "SET", key, "never")
+		say(c.none(), "EXEC")
+		c.model[key] = v
+	case 3:
+		list := key + ":l"
+		say([]byte(":1\r\n"), "RPUSH", list, v)
+		say(append(append([]byte("*2\r\n"), c.bulk(list, true)...), c.bulk(v, true)...), "BLPOP", list, "0")
+	case 4:
+		say(c.none(), "BLPOP", key+":none", "0.001")
+	case 5:
+		say(c.told("subscribe", key, 1), "SUBSCRIBE", key)
+		if c.resp3 { // its own message comes to it before the answer
+			push := append([]byte(">3\r\n"), c.bulk("message", true)...)
+			push = append(append(push, c.bulk(key, true)...), c.bulk(v, true)...)
+			say(append(push, ":1\r\n"...), "PUBLISH", key, v)
+		}
+		say(c.told("unsubscribe", key, 0), "UNSUBSCRIBE", key)
+	default:
+		if !c.resp3 {
+			say(c.bulk(old, had), "GET", key)
+			break
+		}
+		say(ok, "CLIENT", "TRACKING", "ON")
+		say(c.bulk(old, had), "GET", key)
+		say(append(append([]byte("+OK\r\n>2\r\n"), c.bulk("invalidate", true)...), append([]byte("*1\r\n"), c.bulk(key, true)...)...), "SET", key, v)
+		say(ok, "CLIENT", "TRACKING", "OFF")
+		c.model[key] = v
+	}
+	return request, reply
+}
+
+// told is the answer to subscribing or the opposite.
+func (c *prober) told(kind, channel string, n int) []byte {
+	head := "*3\r\n"
+	if c.resp3 {
+		head = ">3\r\n"
+	}
+	return fmt.Appendf(append(append([]byte(head), c.bulk(kind, true)...), c.bulk(channel, true)...), ":%d\r\n", n)
+}
+
+// none is an array that is not there.
+func (c *prober) none() []byte {
+	if c.resp3 {
+		return []byte("_\r\n")
+	}
+	return []byte("*-1\r\n")
 }
 
 func (c *prober) bulk(v string, is bool) []byte {

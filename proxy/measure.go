@@ -25,7 +25,7 @@ var authMethods = [...]metrics.AuthMethod{
 // measure sets up the metrics of this server.
 func (s *Server) measure() error {
 	o := metrics.Options{
-		Classes: classNames, Gather: s.gather, EventsDropped: s.opts.Recorder.Dropped, Version: s.opts.Version,
+		Classes: classNames, Gather: s.gather, Sinks: s.sinkStats, EventsKept: s.opts.Recorder.Keeps, Version: s.opts.Version,
 		Closes: audit.CloseReasons(), Refresh: s.nodes,
 	}
 	for _, l := range s.opts.Listeners {
@@ -184,4 +184,13 @@ func (s *Server) turnedAway(listener int, reason acl.Reason) {
 		l.Listener(listener).Connection(result)
 		l.Listener(listener).Refuse(uint8(reason))
 	})
+}
+
+// sinkStats is what the sinks of events have done, for the metrics.
+func (s *Server) sinkStats() map[string]metrics.Sink {
+	out := make(map[string]metrics.Sink)
+	for name, n := range s.opts.Recorder.Stats() {
+		out[name] = metrics.Sink{Written: n.Written, Dropped: n.Dropped, Failed: n.Failed, Waiting: n.Waiting}
+	}
+	return out
 }

@@ -37,7 +37,7 @@ func withNames(t *testing.T, node string, n *command.Names) *rig {
 
 func TestAListenersNamesReachTheRealCommand(t *testing.T) {
 	node := redistest.Start(t)
-	r := withNames(t, node.Addr(), namesOf(t, []string{"keys"}, "flushall", "wipe-it-all", "config|set", "put", "getset", "swap", "command|count", "how-many"))
+	r := withNames(t, node.Addr(), namesOf(t, []string{"keys"}, "flushall", "wipe-it-all", "config|set", "put", "getset", "swap", "command|count", "how-many", "blpop", "pop"))
 	c := r.login("root")
 	r.want(c, "OK", "SET", "app:k", "1")
 	r.want(c, "1", "SWAP", "app:k", "2")
@@ -58,6 +58,26 @@ func TestAListenersNamesReachTheRealCommand(t *testing.T) {
 		}
 	}
 	for i, want := range []string{"OK", "OK", "<nil>", "OK", "5", "7"} {
+		if got, err := c.Receive(); err != nil || fmt.Sprint(got) != want {
+			t.Errorf("answer %d is %v, %v; want %s", i, got, err, want)
+		}
+	}
+	// In a transaction: queued by its new name, run by its own; an old name spoils it.
+	r.want(c, "OK", "MULTI")
+	r.want(c, "QUEUED", "swap", "app:k", "8")
+	r.want(c, "QUEUED", "GET", "app:k")
+	r.want(c, "[7 8]", "EXEC")
+	r.want(c, "OK", "MULTI")
+	r.want(c, "ERR unknown command 'GETSET', with args beginning with: 'app:k' '9' ", "GETSET", "app:k", "9")
+	r.want(c, "EXECABORT", "EXEC")
+	r.want(c, "8", "swap", "app:k", "7")
+	// What waits for a connection of its own, or for earlier replies, is translated once.
+	for _, cmd := range []string{"RPUSH app:l a", "pop app:l 1", "swap app:k 7"} {
+		if err := c.Send(strings.Fields(cmd)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, want := range []string{"1", "[app:l a]", "7"} {
 		if got, err := c.Receive(); err != nil || fmt.Sprint(got) != want {
 			t.Errorf("answer %d is %v, %v; want %s", i, got, err, want)
 		}

@@ -38,7 +38,8 @@ type Options struct {
 	RefuseProbes bool
 	// EventsOn are patterns of keys and channels: every allowed call that names
 	// one is recorded.
-	EventsOn []string
+	EventsOn  []string
+	Snapshots Snapshots
 	// ACLFile is the file of ACL LOAD and ACL SAVE; nil: there is none.
 	ACLFile *ACLFile
 }

@@ -99,6 +99,9 @@ func (s *session) turns(call *command.Call) bool {
 
 // have gives the session a connection of its own to send on.
 func (s *session) have() backend.Failure {
+	if s.router != nil {
+		return backend.Unavailable // its node could not be told
+	}
 	a := s.aside()
 	key := backend.Key{DB: s.db, Proto: s.proto}
 	if a.own != nil && a.own.Key() != key {
@@ -144,6 +147,10 @@ func (s *session) alone(kind turnKind, args [][]byte) bool {
 
 // declined answers a call that can't have a connection now.
 func (s *session) declined(f backend.Failure) {
+	if s.router != nil {
+		s.fail(errApart)
+		return
+	}
 	if f == backend.Limited {
 		s.refuse(acl.ConnectionLimit, nil, acl.Decision{})
 		return
@@ -285,6 +292,10 @@ func (s *session) turned() {
 func (s *session) part(clean bool) {
 	a := s.apart
 	s.pipe = nil
+	if a.choked {
+		a.choked = false
+		a.own.Resume()
+	}
 	switch {
 	case a.tainted || a.own.Ended():
 		a.own.Close()
@@ -330,7 +341,7 @@ func (s *session) Push(p []byte, last bool) {
 	}
 	s.pushing = !last
 	s.send(p)
-	if last && s.slots.n > 0 {
+	if last && (s.slots.n > 0 || s.finishing) {
 		s.settle()
 	}
 	s.choke()
@@ -381,7 +392,9 @@ func (s *session) Lost() {
 	}
 	if a.why != 0 || s.pushing {
 		s.depart(audit.CloseBackendLost, farewell)
+		return
 	}
+	s.settled()
 }
 
 // selectOwn is SELECT while the session is on its own connection, which carries it.

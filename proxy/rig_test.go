@@ -57,6 +57,8 @@ type setup struct {
 	sinks    []audit.Sink // besides the one the test reads
 	buffer   int          // of the record; 0: more than any test fills
 	eventsOn []string
+
+	snapshots proxy.Snapshots
 }
 
 const everything = "on ~* &* +@all"
@@ -100,7 +102,7 @@ func withRig(t testing.TB, node string, change func(*setup)) *rig {
 		Listeners: listeners, Auth: s.auth,
 		Backends: map[string]backend.Options{"main": s.backend},
 		Policy:   r.policy, Table: command.Newest(), Limits: s.limits, Recorder: r.rec, Logger: s.log, Workers: s.workers,
-		ACLFile: s.aclFile, RefuseProbes: s.refuseProbes, EventsOn: s.eventsOn,
+		ACLFile: s.aclFile, RefuseProbes: s.refuseProbes, EventsOn: s.eventsOn, Snapshots: s.snapshots,
 	}
 	r.server, err = proxy.NewServer(r.options)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/acl/token"
 	"github.com/sallyport/sallyport/metrics"
 	"github.com/sallyport/sallyport/proxy/audit"
+	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/proxy/loop"
 	"go.uber.org/zap"
 )
@@ -55,6 +56,7 @@ type Server struct {
 	watched      atomic.Pointer[acl.Globs]
 	refusals     refusals
 	seen         audit.Seen
+	own          backend.Addresses
 	aclFile      atomic.Pointer[ACLFile]
 	refuseProbes atomic.Bool
 	born         time.Time
@@ -115,6 +117,10 @@ func NewServer(o Options) (*Server, error) {
 	go s.watchTime()
 	s.proofs.out.Add(1)
 	go s.discover()
+	if o.Snapshots.Every > 0 {
+		s.proofs.out.Add(1)
+		go s.snapshots()
+	}
 	return s, nil
 }
 

@@ -39,27 +39,30 @@ type session struct {
 	names  *command.Names // what this listener calls commands; nil: as everybody does
 	hidden error          // the call being served names what the listener doesn't have
 
-	user      *acl.User     // nil: not authenticated
-	who       acl.Principal // user, and how that was proved
-	proto     int
-	db        int
-	name      []byte
-	libName   []byte
-	libVer    []byte
-	pipe      *backend.Pipeline
-	method    audit.Method
-	commands  uint64
-	refused   uint64
-	bytesIn   uint64
-	bytesOut  uint64
-	began     time.Time
-	active    time.Time
-	at        int64 // this turn's clock, Unix ns
-	fold      audit.Folder
-	authTimer loop.Timer
-	idleTimer loop.Timer
-	trial     *trial // an attempt to log in that is not answered yet
-	lease     *lease // nil: what was proved does not end by itself
+	user       *acl.User     // nil: not authenticated
+	who        acl.Principal // user, and how that was proved
+	proto      int
+	db         int
+	name       []byte
+	libName    []byte
+	libVer     []byte
+	pipe       *backend.Pipeline
+	router     *backend.Router // nil: the backend is one node
+	method     audit.Method
+	commands   uint64
+	refused    uint64
+	bytesIn    uint64
+	bytesOut   uint64
+	began      time.Time
+	active     time.Time
+	at         int64 // this turn's clock, Unix ns
+	fold       audit.Folder
+	authTimer  loop.Timer
+	idleTimer  loop.Timer
+	generation uint64 // of the topology by which the last call was routed
+	detours    int    // calls that are being sent on to another node
+	trial      *trial // an attempt to log in that is not answered yet
+	lease      *lease // nil: what was proved does not end by itself
 
 	pace pace // the limits it is held to
 
@@ -172,7 +175,7 @@ func (s *session) serve(args [][]byte) {
 		s.unheardOf(args)
 	}
 	call := &s.call
-	if fault == nil && (call.Class != command.Shared && s.turns(call) || s.pipe != nil && s.pipe.Gone()) && s.holdBack(args) {
+	if fault == nil && (call.Class != command.Shared && s.turns(call) || s.pipe != nil && s.pipe.Gone() || s.shifted()) && s.holdBack(args) {
 		return
 	}
 	if s.apart != nil {
@@ -209,6 +212,8 @@ func (s *session) serve(args [][]byte) {
 		s.refuse(acl.CommandRefused, args, acl.Decision{})
 	case !Offered(call):
 		s.refuse(acl.CommandUnsupported, args, acl.Decision{})
+	case call.Class == command.Pinned && s.router != nil:
+		s.fail(errApart)
 	case s.apart != nil && (s.outOfTurn(args) || s.apart.txn != nil && s.queue(args)):
 	case call.Class == command.Local:
 		s.local(args)
@@ -222,6 +227,10 @@ func (s *session) serve(args [][]byte) {
 // forward sends the call as it was judged to the node.
 func (s *session) forward(args [][]byte) {
 	if s.pipe == nil || s.pipe.Gone() {
+		if s.router != nil {
+			s.route(args)
+			return
+		}
 		s.pipe = s.w.pipeline(s.facts.backend, backend.Key{DB: s.db, Proto: s.proto})
 	}
 	s.w.count.Command(uint8(command.Shared), s.decision, 1)

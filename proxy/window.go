@@ -36,7 +36,7 @@ func (s *session) roomy() bool {
 }
 
 func (s *session) inWindow() bool {
-	return s.slots.len() < s.w.limits.InFlight && s.slots.owed < maxInFlightBytes
+	return s.detours == 0 && s.slots.len() < s.w.limits.InFlight && s.slots.owed < maxInFlightBytes
 }
 
 // gauge looks at both ends. Calls that the node does not take would pile up in
@@ -47,7 +47,7 @@ func (s *session) gauge() {
 	if s.apart != nil {
 		s.breathe()
 	}
-	if s.stuck = s.pipe != nil && s.pipe.Congested(); s.stuck {
+	if s.stuck = s.pipe != nil && s.pipe.Congested() || s.router != nil && s.router.Congested(); s.stuck {
 		s.w.congested = true
 	}
 	if s.pace.strained = s.overShare(); s.pace.strained {

@@ -96,6 +96,7 @@ func (w *worker) join(s *session, c *loop.Conn) {
 	s.reader.Reset(w.loginLimits, w.loop.Buffers())
 	s.names = s.facts.in.names.Load()
 	s.proto = 2
+	s.router = w.pool(s.facts.backend).Router()
 	s.active = w.now()
 	s.began = w.now()
 	if s.next = w.sessions; s.next != nil {

@@ -297,6 +297,23 @@ func (v *volume) swap(t testing.TB, files map[string][]byte) {
 // serving runs the configuration in a folder, watched, until the test ends.
 func serving(t *testing.T, dir string) *daemon {
 	t.Helper()
+	d := unwatched(t, dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.run(ctx, nil) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// unwatched serves the configuration in a folder until the test ends. It reloads
+// only when the test has it do so.
+func unwatched(t *testing.T, dir string) *daemon {
+	t.Helper()
 	w := hasty(watchPoll)
 	path := filepath.Join(dir, "sallyport.yaml")
 	began := time.Now()
@@ -308,16 +325,7 @@ func serving(t *testing.T, dir string) *daemon {
 	w.taken()
 	d, err := start(cfg, path, zap.NewNop(), w)
 	must(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- d.run(ctx, nil) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		d.close()
-	})
+	t.Cleanup(d.close)
 	return d
 }
 

@@ -26,6 +26,7 @@ type Options struct {
 	Routing     Routing                                // how several nodes are found
 	Discover    bool                                   // commands that the proxy does not know are learned from it
 	Connections Connections                            // how many sessions may have one of their own
+	Addresses   *Addresses                             // is told of every connection; nil: nobody is
 	Logger      *zap.Logger
 }
 
@@ -125,6 +126,7 @@ type Pool struct {
 	b      *Backend
 	l      *loop.Loop
 	lines  map[Key]*line
+	router *Router        // nil: all calls go to one node
 	owns   ownList        // connections of single sessions, oldest first
 	spare  map[Key][]*Own // of these, clean ones that nobody has now
 	apart  Stats          // of owns: a blocked call is no latency
@@ -156,6 +158,7 @@ type line struct {
 func (b *Backend) Pool(l *loop.Loop) *Pool {
 	p := &Pool{b: b, l: l, lines: make(map[Key]*line), spare: make(map[Key][]*Own)}
 	b.follow(p)
+	p.router = newRouter(p)
 	p.Pipeline(Key{DB: 0, Proto: 2})
 	return p
 }
@@ -228,6 +231,9 @@ func (p *Pool) Close() {
 	p.closed = true
 	p.closeRetired()
 	p.b.leave(p)
+	if p.router != nil {
+		defer p.router.close()
+	}
 	for _, ln := range p.lines {
 		ln.retry.Stop()
 		ln.outage.over()

@@ -82,6 +82,9 @@ func (ln *line) retired() {
 	}
 	pool.Stats.Retired++
 	delete(pool.lines, ln.key)
+	if pool.router != nil {
+		pool.router.Generation++ // what is sent over the fresh connection could overtake what is owed here
+	}
 	if pool.leaving == nil {
 		pool.leaving, pool.reserve = make(map[*line]bool), make(map[Key]*line)
 	}

@@ -49,6 +49,7 @@ func (b *Backend) connect(k Key) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.opts.Addresses.add(nc)
 	as := b.login.Load()
 	deadline, _ := ctx.Deadline()
 	nc.SetDeadline(deadline)

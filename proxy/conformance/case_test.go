@@ -23,6 +23,8 @@ import (
 //	A/               closes
 //	wait blocked 1   until the server has that many blocked clients
 //	wait gone k      until k has expired
+//	wait unsubscribed c
+//	                 until nobody listens to c
 //
 //	CLIENT KILL ID {id:B}
 //	                 B's CLIENT ID, asked for when B connects

@@ -231,6 +231,9 @@ func (p *player) there(args []string) (bool, error) {
 	case "blocked":
 		info, err := p.node.Info("clients")
 		return info["blocked_clients"] == args[1], err
+	case "unsubscribed":
+		reply, err := p.node.Do("PUBSUB", "NUMSUB", args[1])
+		return fmt.Sprint(reply) == fmt.Sprint([]any{args[1], 0}), err
 	case "gone":
 		n, err := p.node.Do("EXISTS", args[1])
 		return n == int64(0), err

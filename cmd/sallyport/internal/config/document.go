@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/sallyport/sallyport/acl"
@@ -91,6 +92,18 @@ func (r *reader) parse(doc *document) {
 		if at := strings.IndexAny(row, "\r\u0085\u2028\u2029"); at >= 0 {
 			r.fault(acl.Origin{File: doc.name, Line: i + 1, Column: at + 1}, "", "a line end that is neither LF nor CRLF")
 			return
+		}
+		// The parser refuses these as well, and does not say where.
+		if at := strings.IndexFunc(row, func(c rune) bool { return unicode.IsControl(c) && c != '\t' }); at >= 0 {
+			r.fault(acl.Origin{File: doc.name, Line: i + 1, Column: at + 1}, "", "a control character")
+			return
+		}
+		// The parser takes some of these, for deeper or shallower than they look.
+		if body := strings.TrimLeft(row, " \t"); body != "" && body[0] != '#' {
+			if at := strings.IndexByte(row[:len(row)-len(body)], '\t'); at >= 0 {
+				r.faultHint(acl.Origin{File: doc.name, Line: i + 1, Column: at + 1}, "", "indent with spaces, YAML allows no tabs there", "a tab in the indentation")
+				return
+			}
 		}
 	}
 	loader, err := yaml.NewLoader(bytes.NewReader(doc.text))

@@ -164,8 +164,12 @@ type (
 			Passwords        any
 			TokenSwitch      any `yaml:"token_switch"`
 		}
-		Events   []map[string]any
-		EventsOn []string `yaml:"events_on"`
+		Events    []map[string]any
+		EventsOn  []string `yaml:"events_on"`
+		Snapshots struct {
+			Every    any
+			Expected []string
+		} `yaml:"client_snapshots"`
 		Admin    *struct{ Address string }
 		Limits   map[string]any
 		Workers  any

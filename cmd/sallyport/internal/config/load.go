@@ -19,6 +19,7 @@ type Config struct {
 	Admin  *Admin // nil: no admin endpoints
 
 	eventsOn  []string // patterns of keys whose calls are recorded
+	snapshots proxy.Snapshots
 	listeners []listener
 	backends  []*backendConfig
 	rules     policy
@@ -88,6 +89,7 @@ func (r *reader) config(s *section) *Config {
 		backends:  r.backends(s.required("backends").section()),
 		Sinks:     r.sinks(s.get("events")),
 		eventsOn:  r.eventsOn(s.get("events_on")),
+		snapshots: r.snapshots(s.get("client_snapshots").section()),
 		Admin:     r.admin(s.get("admin").section()),
 		workers:   s.get("workers").workers(),
 		shutdown:  r.shutdown(s.get("shutdown").section()),

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"crypto/x509"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -212,10 +213,12 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 			PairFailures: 5, PairRefill: 10 * time.Second, SourceFailures: 50, SourceRefill: 2 * time.Second, Trust: 30 * time.Minute, Entries: 2048,
 		}},
 		RefuseProbes: true,
+		Snapshots:    proxy.Snapshots{Every: 10 * time.Second},
 
-		Workers:   3,
-		Shutdown:  proxy.Shutdown{Delay: time.Second, Timeout: 2 * time.Second},
-		Version:   "1.2.3",
+		Workers:  3,
+		Shutdown: proxy.Shutdown{Delay: time.Second, Timeout: 2 * time.Second},
+		Version:  "1.2.3",
+
 		PingEvery: time.Second,
 	}
 	ignored := cmp.Options{
@@ -676,6 +679,8 @@ func TestSeveralNodesAreReadWithTheirSentinels(t *testing.T) {
 listeners:
   - { name: gateway, address: "127.0.0.1:6380", backend: watched }
   - { name: other, address: "127.0.0.1:6381", backend: pair }
+  - { name: third, address: "127.0.0.1:6382", backend: cluster }
+  - { name: fourth, address: "127.0.0.1:6383", backend: shards }
 backends:
   watched:
     topology: sentinel
@@ -686,6 +691,13 @@ backends:
   pair:
     topology: replicated
     nodes: ["127.0.0.1:7001", "127.0.0.1:7002"]
+  cluster: { topology: cluster, nodes: ["127.0.0.1:7001"], announce: "redis.internal:6380", split: false, wait: 3s }
+  shards:
+    topology: sharded
+    nodes: ["127.0.0.1:7001", { address: "127.0.0.1:7002", name: b, weight: 2 }]
+    distribution: modula
+    hash: crc32a
+    hash_tag: "{}"
 policy: { file: policy.yaml }
 `
 	dir := t.TempDir()
@@ -709,9 +721,26 @@ policy: { file: policy.yaml }
 		"pair": {Name: "pair", Nodes: []backend.Endpoint{at("127.0.0.1:7001"), at("127.0.0.1:7002")}, Routing: backend.Routing{
 			Kind: backend.Replicated, Wait: 2 * time.Second,
 		}},
+		"cluster": {Name: "cluster", Nodes: []backend.Endpoint{at("127.0.0.1:7001")}, Routing: backend.Routing{
+			Kind: backend.Cluster, Wait: 3 * time.Second, Whole: true, Announce: "redis.internal:6380",
+		}},
+		"shards": {Name: "shards", Nodes: []backend.Endpoint{at("127.0.0.1:7001"), at("127.0.0.1:7002")}, Routing: backend.Routing{
+			Kind: backend.Sharded, Wait: 2 * time.Second,
+		}},
+	}
+	spread, err := backend.NewDistribution("modula", "crc32a", "{}", []backend.Member{{Name: "127.0.0.1:7001", Weight: 1}, {Name: "b", Weight: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		k := fmt.Appendf(nil, "key{%d}", i)
+		if got := got["shards"].Routing.Distribution; got == nil || got.Of(k) != spread.Of(k) {
+			t.Fatalf("%s is not where it belongs", k)
+		}
 	}
 	ignored := cmp.Options{
 		cmpopts.IgnoreFields(backend.Options{}, "Password", "TLS", "Logger"), cmpopts.IgnoreFields(backend.Login{}, "Password", "TLS"),
+		cmpopts.IgnoreFields(backend.Routing{}, "Distribution"),
 		cmpopts.EquateComparable(netip.Prefix{}),
 	}
 	if d := cmp.Diff(want, got, ignored); d != "" {

@@ -45,6 +45,7 @@ func (c *Config) Options(run Running) proxy.Options {
 
 		RefuseProbes: c.rules.refuseProbes,
 		EventsOn:     c.eventsOn,
+		Snapshots:    c.snapshots,
 	}
 	if c.throttle != nil {
 		o.Auth.Throttle = *c.throttle
@@ -162,6 +163,7 @@ func (c *Config) NeedsRestart(next *Config) []string {
 			keys = append(keys, key)
 		}
 	}
+	differ("client_snapshots", c.snapshots.Every != next.snapshots.Every || c.snapshots.ExpectUnix != next.snapshots.ExpectUnix || !slices.Equal(c.snapshots.Expected, next.snapshots.Expected))
 	differ("events", !slices.EqualFunc(c.Sinks, next.Sinks, Sink.same))
 	differ("admin.address", c.Admin.where() != next.Admin.where())
 	differ("workers", c.workers != next.workers)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/tlsutil"
 )
@@ -266,4 +267,34 @@ func (r *reader) eventsOn(v value) []string {
 		out = append(out, t.Value)
 	}
 	return out
+}
+
+// snapshots reads how often it goes on record who is connected.
+func (r *reader) snapshots(s *section) proxy.Snapshots {
+	every, expected := s.get("every"), s.get("expected")
+	o := proxy.Snapshots{Every: every.duration(10*time.Second, true)}
+	if o.Every > 0 && o.Every < time.Second {
+		every.fault("a snapshot a second is the most")
+	}
+	for _, item := range expected.list() {
+		t := item.nonempty()
+		if t.Value == "" {
+			continue
+		}
+		if t.Value == "unix" {
+			o.ExpectUnix = true
+			continue
+		}
+		p, hint := parseNetwork(t.Value)
+		if hint != "" {
+			item.faultHint("like 10.0.0.0/8, 192.168.1.7, 2001:db8::/32, or the word unix", "%s is not a network", quoted(t.Value))
+			continue
+		}
+		o.Expected = append(o.Expected, p)
+	}
+	if o.Every == 0 && expected.present() {
+		expected.warn("remove it", "has no effect without snapshots")
+	}
+	s.close()
+	return o
 }
