@@ -212,8 +212,8 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 		Auth: proxy.Auth{TokenSwitch: true, Throttle: acl.ThrottleOptions{
 			PairFailures: 5, PairRefill: 10 * time.Second, SourceFailures: 50, SourceRefill: 2 * time.Second, Trust: 30 * time.Minute, Entries: 2048,
 		}},
-		RefuseProbes: true,
-		Snapshots:    proxy.Snapshots{Every: 10 * time.Second},
+		PingEvery: pingEvery, RefuseProbes: true,
+		Snapshots: proxy.Snapshots{Every: 10 * time.Second},
 
 		Workers:  3,
 		Shutdown: proxy.Shutdown{Delay: time.Second, Timeout: 2 * time.Second},
