@@ -213,8 +213,8 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 		Auth: proxy.Auth{TokenSwitch: true, Throttle: acl.ThrottleOptions{
 			PairFailures: 5, PairRefill: 10 * time.Second, SourceFailures: 50, SourceRefill: 2 * time.Second, Trust: 30 * time.Minute, Entries: 2048,
 		}},
-		PingEvery: pingEvery, RefuseProbes: true,
-		Snapshots: proxy.Snapshots{Every: 10 * time.Second},
+		RefuseProbes: true,
+		Snapshots:    proxy.Snapshots{Every: 10 * time.Second},
 
 		Workers:  3,
 		Shutdown: proxy.Shutdown{Delay: time.Second, Timeout: 2 * time.Second},
