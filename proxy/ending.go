@@ -34,6 +34,7 @@ func (s *session) finish(reason audit.CloseReason) {
 		return
 	}
 	s.finishing, s.reason = true, reason
+	s.stopPouring()
 	if s.slots.len() == 0 && !s.waiting && !s.pushing || s.unattended() {
 		s.end(reason)
 		return

@@ -312,6 +312,7 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.CommandTimeout, d.CommandTimeout)
 	fill(&l.InFlight, d.InFlight)
 	fill(&l.RequestBytes, d.RequestBytes)
+	fill(&l.RequestBuffer, d.RequestBuffer)
 	fill(&l.RequestArgs, d.RequestArgs)
 	fill(&l.OutputBytes, d.OutputBytes)
 	fill(&l.Memory, d.Memory)

@@ -64,7 +64,8 @@ type session struct {
 	trial      *trial // an attempt to log in that is not answered yet
 	lease      *lease // nil: what was proved does not end by itself
 
-	pace pace // the limits it is held to
+	pace pace  // the limits it is held to
+	pour *pour // a request whose last argument is being handed on
 
 	apart     *apart           // nil: nothing but shared calls
 	kept      int64            // what account last counted
@@ -140,6 +141,12 @@ func (s *session) feed(p []byte) {
 // drive serves calls until there is none whole or the session has to wait.
 func (s *session) drive() {
 	for s.fed() {
+		if s.pour != nil {
+			if !s.pourOn() {
+				break
+			}
+			continue
+		}
 		var args [][]byte
 		if s.held != nil {
 			args, s.held = s.held, nil
@@ -155,6 +162,9 @@ func (s *session) drive() {
 			}
 		}
 		if args == nil {
+			if s.takeLarge() {
+				continue
+			}
 			if s.eof {
 				s.finish(audit.CloseClient)
 			}
@@ -175,7 +185,7 @@ func (s *session) serve(args [][]byte) {
 		s.unheardOf(args)
 	}
 	call := &s.call
-	if fault == nil && (call.Class != command.Shared && s.turns(call) || s.pipe != nil && s.pipe.Gone() || s.shifted()) && s.holdBack(args) {
+	if fault == nil && (call.Class != command.Shared && s.turns(call) || s.pipe != nil && s.pipe.Gone() || s.shifted() || s.goesAside(call)) && s.holdBack(args) {
 		return
 	}
 	if s.apart != nil {
@@ -226,6 +236,10 @@ func (s *session) serve(args [][]byte) {
 
 // forward sends the call as it was judged to the node.
 func (s *session) forward(args [][]byte) {
+	if s.pace.announced > 0 || s.goesAside(&s.call) {
+		s.forwardAside(args)
+		return
+	}
 	if s.pipe == nil || s.pipe.Gone() {
 		if s.router != nil {
 			s.route(args)

@@ -24,6 +24,12 @@ func (s *session) fed() bool {
 	if s.inTurn() {
 		return false
 	}
+	if s.pace.alone && s.pour == nil {
+		if s.slots.len() > 0 {
+			return false
+		}
+		s.pace.alone = false
+	}
 	if s.held != nil {
 		return s.slots.len() == 0
 	}
@@ -49,6 +55,9 @@ func (s *session) gauge() {
 	}
 	if s.stuck = s.pipe != nil && s.pipe.Congested() || s.router != nil && s.router.Congested(); s.stuck {
 		s.w.congested = true
+	}
+	if s.pour != nil && s.pour.pipe != nil {
+		s.gaugePour()
 	}
 	if s.pace.strained = s.overShare(); s.pace.strained {
 		s.w.strain()
@@ -91,7 +100,7 @@ func (s *session) backpressure() {
 // obstacle is what holds back a session that is not fed, for the metric.
 func (s *session) obstacle() metrics.Obstacle {
 	switch {
-	case s.waiting || s.held != nil:
+	case s.waiting || s.held != nil || s.pace.alone && s.pour == nil:
 		return metrics.PausedOrder
 	case s.pace.broke:
 		return metrics.PausedRate
@@ -111,6 +120,15 @@ func (s *session) obstacle() metrics.Obstacle {
 // after this turn's flush, which may well take all of it. Where the kernel has
 // already taken less than it was given, Drained will come instead.
 func (s *session) retry() {
+	if s.pouredFull() {
+		if !s.pour.pipe.Blocked() {
+			s.port.Again() // this turn's flush may take all of it
+		}
+		return
+	}
+	if s.pace.alone && s.pour == nil {
+		return // its reply is waited for
+	}
 	if !s.waiting && s.held == nil && !s.inTurn() && s.inWindow() && !s.stuck && !s.pace.broke && !s.pace.strained && !s.port.Blocked() {
 		s.port.Again()
 	}

@@ -30,7 +30,8 @@ type worker struct {
 	pools    map[string]*backend.Pool
 	pipeline func(name string, k backend.Key) *backend.Pipeline
 	own      func(name string, k backend.Key, account string, owner backend.Owner) (*backend.Own, backend.Failure)
-	sessions *session // head of the list
+	aside    func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) // for one big request
+	sessions *session                                                              // head of the list
 	count    *metrics.Loop
 	whole    latency // of calls, until they are handed to count
 	behind   latency // of the backends
@@ -67,6 +68,7 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 	}
 	w.count = srv.metrics.NewLoop()
 	w.pipeline, w.own = w.pooled, w.ownConnection
+	w.aside = func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) { return w.pool(name).Aside(k) }
 	w.setLimits(w.limits)
 	for name := range srv.backends.Load().now {
 		w.pool(name)
@@ -84,6 +86,7 @@ func (w *worker) setLimits(l Limits) {
 	w.readerLimits = resp.Limits{
 		Args: l.RequestArgs, Bulk: int(l.RequestBytes), Inline: 64 << 10,
 		Request: int(l.RequestBytes) + requestOverhead,
+		Held:    int(l.RequestBuffer), Stream: int(min(bigRequest, l.RequestBuffer)),
 	}
 }
 

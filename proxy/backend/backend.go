@@ -295,6 +295,9 @@ func (ln *line) connected(n *node, err error) {
 	ln.up(true)
 	ln.Attach(ln.conn)
 	ln.tell(nil)
+	if ln.Pipeline.retired.so {
+		ln.pool.eased() // whoever pours may go on
+	}
 }
 
 // tell answers everybody who asked how the attempt ended.
@@ -324,6 +327,11 @@ func (ln *line) unreachable(err error) {
 	if ln.own != nil {
 		ln.pool.b.complain(err)
 		ln.own.lost(false)
+		return
+	}
+	if ln.forget() {
+		ln.pool.b.complain(err)
+		ln.finish()
 		return
 	}
 	if ln.hold(err) {

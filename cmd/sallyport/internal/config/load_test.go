@@ -84,6 +84,7 @@ limits:
   command_timeout: 2s
   in_flight: 100
   request_bytes: 2MiB
+  request_buffer: 1MiB
   request_args: 1000
   output_bytes: 1MiB
   memory: 25%
@@ -206,7 +207,7 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 			Connections: 9, ConnectionsPerSource: 8, Handshakes: 7,
 			HandshakeTimeout: 6 * time.Second, AuthTimeout: 5 * time.Second, AuthFailureDelay: 50 * time.Millisecond, AuthArgumentBytes: 32 << 10, IdleTimeout: 4 * time.Second, WriteTimeout: 3 * time.Second,
 			CommandTimeout: 2 * time.Second, InFlight: 100,
-			RequestBytes: 2 << 20, RequestArgs: 1000, OutputBytes: 1 << 20, Memory: 256 << 20,
+			RequestBytes: 2 << 20, RequestBuffer: 1 << 20, RequestArgs: 1000, OutputBytes: 1 << 20, Memory: 256 << 20,
 			UserConnections: 2, CommandsPerSecond: 1000, BytesPerSecond: 1 << 20,
 		},
 		Auth: proxy.Auth{TokenSwitch: true, Throttle: acl.ThrottleOptions{
