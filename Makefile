@@ -12,7 +12,7 @@ FUZZTIME    ?= 20s
 ARGS        ?=
 OUT         := bin
 
-.PHONY: help demo build test test-deploy deploy-tools nightly chaos test-clients client-libraries race fuzz bench abuse bench-install lint fmt clean ci redis-server
+.PHONY: help demo build test test-deploy deploy-tools dist nightly chaos test-clients client-libraries race fuzz bench abuse bench-install lint fmt clean ci redis-server
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ deploy-tools:
 	    echo "installing$$missing (Debian)"; \
 	    { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } >/dev/null; \
 	  else echo "this needs$$missing: install them (Debian: apt-get install$$missing) and try again"; exit 1; fi; fi
+
+dist: deploy-tools ## what is released, into bin/dist: archives, deb, rpm, a FIPS 140-3 variant, bills of materials, checksums; the same bytes each time
+	@rm -rf $(OUT)/dist
+	deploy/packages/dist.sh $(VERSION) $(OUT)/dist
 
 race: redis-server ## the tests under the race detector, the long ones shortened
 	$(GO) test -race -short -timeout 15m $(PKG)

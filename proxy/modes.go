@@ -16,7 +16,6 @@ type track struct {
 	flags    []string // CLIENT TRACKINGINFO's, but "on"
 	prefixes [][]byte
 	redirect int64 // our number of the session that gets the invalidations; 0: none
-	caching  string
 	watched  int32
 	db       int32 // of the SELECT under way
 

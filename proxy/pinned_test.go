@@ -29,7 +29,6 @@ func transparent(t *testing.T, node string) *rig {
 type voice struct {
 	t    *testing.T
 	conn net.Conn
-	got  []byte
 }
 
 func (c *voice) say(line string) {

@@ -22,7 +22,6 @@ type transaction struct {
 	tainted bool // holds a call that may leave something on the connection
 	selects bool
 	db      int // selected by the last SELECT
-	dbs     []backend.Key
 }
 
 const (

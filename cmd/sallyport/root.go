@@ -42,6 +42,7 @@ or a bad configuration, 3 findings under check --strict.`,
 		newToken(std),
 		newAudit(std),
 		newAdmin(std),
+		newMan(),
 		newVersion(std),
 	)
 	return root
