@@ -142,6 +142,9 @@ func (s *session) alone(kind turnKind, args [][]byte) bool {
 	}
 	s.slots.push(s.pipe, wireSize(args), s.at)
 	s.apart.turn = turn{kind: kind, spec: s.call.Spec}
+	if s.blocked() {
+		s.apart.turn.args = copiedArgs(args) // they may be judged again before there is an answer
+	}
 	return true
 }
 
