@@ -103,7 +103,7 @@ func (s *session) queue(args [][]byte) bool {
 		s.emit(replyQueued)
 		return true
 	}
-	size := wireSize(args)
+	size := keptSize(args)
 	if t.bytes+size > maxTransactionBytes || len(t.calls) >= maxTransactionCalls {
 		t.dirty, t.calls, t.bytes = true, nil, 0
 		s.fail(errTooLarge)
@@ -142,6 +142,16 @@ func (s *session) queueSelect(args [][]byte) bool {
 
 // maxDatabase is the largest number a SELECT may name: SELECT reads 32 bits.
 const maxDatabase = 1<<31 - 1
+
+// keptSize is about what a queued call costs in memory: its bytes, its
+// arguments' places in it, and its own among the calls.
+func keptSize(args [][]byte) int {
+	n := 64
+	for _, a := range args {
+		n += len(a) + argCost
+	}
+	return n
+}
 
 // copiedArgs copies a call's arguments into one piece of memory.
 func copiedArgs(args [][]byte) [][]byte {
