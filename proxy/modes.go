@@ -85,6 +85,10 @@ func (s *session) setMode(bit why, args [][]byte, off bool) {
 		s.ok() // it is off
 		return
 	}
+	if s.router != nil {
+		s.fail(errOneNodeModes)
+		return
+	}
 	if s.alone(turnMode, args) {
 		s.apart.turn.mode, s.apart.turn.off = bit, off
 		s.apart.tainted = true
@@ -295,7 +299,7 @@ func (w *worker) unblock(f *clientFilter, how []byte) int {
 		}
 		call := [][]byte{[]byte("CLIENT"), []byte("UNBLOCK"), strconv.AppendInt(nil, s.apart.own.ID(), 10), how}
 		s.apart.tainted = true // a late waking must not meet the next call
-		pipe := w.pipeline(s.facts.backend, backend.Key{DB: 0, Proto: 2})
+		pipe := w.pipeline(s.facts.backend, backend.Key{DB: 0, Proto: 2, Node: s.apart.own.Key().Node})
 		if pipe.Send(unheard{}, 0, w.now().UnixNano(), call) == 0 {
 			return 1
 		}

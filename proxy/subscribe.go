@@ -104,6 +104,9 @@ func (s *session) subscribe(args [][]byte) {
 	s.slots.mute = loud
 	a.tainted = true
 	a.turn = turn{kind: turnSubscribe, spec: s.call.Spec, args: copiedArgs(args[1:])}
+	if s.router != nil {
+		a.turn.again = copiedArgs(args)
+	}
 }
 
 // subscribed acts on the last confirmation.
