@@ -192,10 +192,12 @@ func (s *session) redirect(args [][]byte, id int64, next *tracking) {
 }
 
 // ownID is the number at the node of the own connection of the session that a
-// filter picks; 0: it has none.
+// filter picks; 0: it has none. From then on the node may send that connection
+// what another session tracks, for as long as it lasts, so nobody else gets it.
 func (w *worker) ownID(f *clientFilter, backend string) int64 {
 	for s := w.sessions; s != nil; s = s.next {
 		if f.picks(s) && s.apart != nil && s.apart.own != nil && s.apart.why != 0 && s.facts.backend == backend {
+			s.apart.tainted = true
 			return s.apart.own.ID()
 		}
 	}

@@ -44,10 +44,10 @@ const (
 type turn struct {
 	kind turnKind
 	spec *command.Spec
-	head [4]byte // how the reply begins
-	n    int     // bytes in head
-	args [][]byte
-	mode why // kind turnMode: what its success begins or ends
+	head [4]byte  // how the reply begins
+	n    int      // bytes in head
+	args [][]byte // of a subscription its names, of what blocks the whole call if it is not long
+	mode why      // kind turnMode: what its success begins or ends
 	off  bool
 }
 
@@ -142,6 +142,9 @@ func (s *session) alone(kind turnKind, args [][]byte) bool {
 	}
 	s.slots.push(s.pipe, wireSize(args), s.at)
 	s.apart.turn = turn{kind: kind, spec: s.call.Spec}
+	if s.blocked() && wireSize(args) <= mostWhileBlocked {
+		s.apart.turn.args = copiedArgs(args)
+	}
 	return true
 }
 
@@ -168,6 +171,10 @@ func (s *session) pinned(args [][]byte) {
 }
 
 func (s *session) carry(args [][]byte) {
+	if s.eof && s.call.Spec.Flags&command.FlagBlocking != 0 {
+		s.end(audit.CloseClient) // it hung up before this call's turn: what comes would be nobody's
+		return
+	}
 	switch name := s.call.Spec.Name; name {
 	case "multi":
 		s.multi()

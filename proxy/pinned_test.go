@@ -1,6 +1,9 @@
 package proxy_test
 
 import (
+	"bytes"
+	"fmt"
+	"io"
 	"net"
 	"regexp"
 	"strings"
@@ -295,4 +298,70 @@ func TestOwnConnectionsAreBounded(t *testing.T) {
 		said, err := c.Do("WATCH", "k")
 		return err == nil && said == "OK"
 	})
+}
+
+// Nor must one that has hung up before that call was even looked at, because others
+// it sent before came first.
+func TestWhoHangsUpBeforeItBlocksTakesNothing(t *testing.T) {
+	node := redistest.Start(t)
+	r := transparent(t, node.Addr())
+	block := redistest.Encode("BLPOP", "queue", "0")
+	for name, before := range map[string][]byte{
+		"a call that is answered elsewhere": redistest.Encode("CLIENT", "LIST"),
+		"more calls than a turn serves":     bytes.Repeat(redistest.Encode("PING"), 3000),
+		"a transaction":                     append(redistest.Encode("MULTI"), redistest.Encode("EXEC")...),
+	} {
+		gone, err := net.Dial("tcp", r.addr("plain"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer gone.Close()
+		gone.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := gone.Write(append(before, block...)); err != nil {
+			t.Fatal(err)
+		}
+		gone.(*net.TCPConn).CloseWrite()
+		if _, err := io.Copy(io.Discard, gone); err != nil {
+			t.Errorf("behind %s: it blocks although nobody is there: %v", name, err)
+		}
+		c := r.dial("plain", nil)
+		r.want(c, "1", "RPUSH", "queue", "x")
+		if got, err := c.Do("LPOP", "queue"); err != nil || got != "x" {
+			t.Errorf("behind %s: the element went to somebody who had left: %v, %v", name, got, err)
+		}
+	}
+}
+
+// Where a session of one user had another one's invalidations sent, no other user
+// hears them, whoever has that connection after it.
+func TestRedirectedInvalidationsReachNoOtherUser(t *testing.T) {
+	node := redistest.Start(t)
+	r := withRig(t, node.Addr(), func(s *setup) {
+		s.workers = 1
+		s.users["a"] = everything
+		s.users["b"] = everything
+	})
+	login3 := func(user string) *redistest.Client {
+		c := r.login(user)
+		if _, err := c.Do("HELLO", "3"); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	target, tracker := login3("a"), login3("a")
+	id, err := target.Do("CLIENT", "ID")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.want(target, "OK", "WATCH", "k")
+	r.want(tracker, "OK", "CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "secret:", "REDIRECT", fmt.Sprint(id))
+	r.want(target, "OK", "UNWATCH") // what it had becomes anybody's, were it not for the redirection
+	other := login3("b")
+	r.want(other, "OK", "WATCH", "k")
+	r.want(r.login("a"), "OK", "SET", "secret:name", "v")
+	for range 3 {
+		if got, err := other.Do("GET", "k"); err != nil || got != nil { // a push would be read instead
+			t.Fatalf("another user hears %v, %v", got, err)
+		}
+	}
 }

@@ -209,7 +209,7 @@ func (w *worker) renew(s *session) bool {
 		return false
 	}
 	s.speakFor(pr)
-	return s.mayListen()
+	return s.mayListen() && s.mayStay()
 }
 
 // drain ends sessions at a reply boundary.
