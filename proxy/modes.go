@@ -85,6 +85,10 @@ func (s *session) setMode(bit why, args [][]byte, off bool) {
 		s.ok() // it is off
 		return
 	}
+	if s.router != nil {
+		s.fail(errOneNodeModes)
+		return
+	}
 	if s.alone(turnMode, args) {
 		s.apart.turn.mode, s.apart.turn.off = bit, off
 		s.apart.tainted = true
@@ -192,12 +196,11 @@ func (s *session) redirect(args [][]byte, id int64, next *tracking) {
 }
 
 // ownID is the number at the node of the own connection of the session that a
-// filter picks; 0: it has none. From then on the node may send that connection
-// what another session tracks, for as long as it lasts, so nobody else gets it.
+// filter picks; 0: it has none.
 func (w *worker) ownID(f *clientFilter, backend string) int64 {
 	for s := w.sessions; s != nil; s = s.next {
 		if f.picks(s) && s.apart != nil && s.apart.own != nil && s.apart.why != 0 && s.facts.backend == backend {
-			s.apart.tainted = true
+			s.apart.tainted = true // what it is to hear comes for nobody else who has this connection later
 			return s.apart.own.ID()
 		}
 	}
@@ -284,7 +287,7 @@ func (w *worker) unblock(f *clientFilter, how []byte) int {
 		}
 		call := [][]byte{[]byte("CLIENT"), []byte("UNBLOCK"), strconv.AppendInt(nil, s.apart.own.ID(), 10), how}
 		s.apart.tainted = true // a late waking must not meet the next call
-		pipe := w.pipeline(s.facts.backend, backend.Key{DB: 0, Proto: 2})
+		pipe := w.pipeline(s.facts.backend, backend.Key{DB: 0, Proto: 2, Node: s.apart.own.Key().Node})
 		if pipe.Send(unheard{}, 0, w.now().UnixNano(), call) == 0 {
 			return 1
 		}

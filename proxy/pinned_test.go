@@ -264,6 +264,38 @@ func TestWhoHangsUpWhileBlockedTakesNothing(t *testing.T) {
 	}
 }
 
+// Nor must one that has hung up before that call was even looked at, because others
+// it sent before came first.
+func TestWhoHangsUpBeforeItBlocksTakesNothing(t *testing.T) {
+	node := redistest.Start(t)
+	r := transparent(t, node.Addr())
+	block := redistest.Encode("BLPOP", "queue", "0")
+	for name, before := range map[string][]byte{
+		"a call that is answered elsewhere": redistest.Encode("CLIENT", "LIST"),
+		"more calls than a turn serves":     bytes.Repeat(redistest.Encode("PING"), 3000),
+		"a transaction":                     append(redistest.Encode("MULTI"), redistest.Encode("EXEC")...),
+	} {
+		gone, err := net.Dial("tcp", r.addr("plain"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer gone.Close()
+		gone.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := gone.Write(append(before, block...)); err != nil {
+			t.Fatal(err)
+		}
+		gone.(*net.TCPConn).CloseWrite()
+		if _, err := io.Copy(io.Discard, gone); err != nil {
+			t.Errorf("behind %s: it blocks although nobody is there: %v", name, err)
+		}
+		c := r.dial("plain", nil)
+		r.want(c, "1", "RPUSH", "queue", "x")
+		if got, err := c.Do("LPOP", "queue"); err != nil || got != "x" {
+			t.Errorf("behind %s: the element went to somebody who had left: %v, %v", name, got, err)
+		}
+	}
+}
+
 // How many connections of their own sessions may have is bounded, and a place
 // that is free again is had at once.
 func TestOwnConnectionsAreBounded(t *testing.T) {
@@ -300,68 +332,59 @@ func TestOwnConnectionsAreBounded(t *testing.T) {
 	})
 }
 
-// Nor must one that has hung up before that call was even looked at, because others
-// it sent before came first.
-func TestWhoHangsUpBeforeItBlocksTakesNothing(t *testing.T) {
-	node := redistest.Start(t)
-	r := transparent(t, node.Addr())
-	block := redistest.Encode("BLPOP", "queue", "0")
-	for name, before := range map[string][]byte{
-		"a call that is answered elsewhere": redistest.Encode("CLIENT", "LIST"),
-		"more calls than a turn serves":     bytes.Repeat(redistest.Encode("PING"), 3000),
-		"a transaction":                     append(redistest.Encode("MULTI"), redistest.Encode("EXEC")...),
-	} {
-		gone, err := net.Dial("tcp", r.addr("plain"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer gone.Close()
-		gone.SetDeadline(time.Now().Add(20 * time.Second))
-		if _, err := gone.Write(append(before, block...)); err != nil {
-			t.Fatal(err)
-		}
-		gone.(*net.TCPConn).CloseWrite()
-		if _, err := io.Copy(io.Discard, gone); err != nil {
-			t.Errorf("behind %s: it blocks although nobody is there: %v", name, err)
-		}
-		c := r.dial("plain", nil)
-		r.want(c, "1", "RPUSH", "queue", "x")
-		if got, err := c.Do("LPOP", "queue"); err != nil || got != "x" {
-			t.Errorf("behind %s: the element went to somebody who had left: %v, %v", name, got, err)
-		}
-	}
-}
-
-// Where a session of one user had another one's invalidations sent, no other user
-// hears them, whoever has that connection after it.
-func TestRedirectedInvalidationsReachNoOtherUser(t *testing.T) {
+// A connection that invalidations were sent to is nobody else's afterwards: the
+// names of one user's keys are not for another.
+func TestInvalidationsReachNoOtherUser(t *testing.T) {
 	node := redistest.Start(t)
 	r := withRig(t, node.Addr(), func(s *setup) {
-		s.workers = 1
-		s.users["a"] = everything
 		s.users["b"] = everything
+		s.source = func(src *acl.Source) { src.Modes.Guard, src.Guard.Never = acl.Off, []acl.Text{} }
 	})
-	login3 := func(user string) *redistest.Client {
-		c := r.login(user)
-		if _, err := c.Do("HELLO", "3"); err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
-	target, tracker := login3("a"), login3("a")
+	target := r.login("root")
+	target.Do("HELLO", "3")
 	id, err := target.Do("CLIENT", "ID")
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.want(target, "OK", "WATCH", "k")
-	r.want(tracker, "OK", "CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "secret:", "REDIRECT", fmt.Sprint(id))
-	r.want(target, "OK", "UNWATCH") // what it had becomes anybody's, were it not for the redirection
-	other := login3("b")
-	r.want(other, "OK", "WATCH", "k")
-	r.want(r.login("a"), "OK", "SET", "secret:name", "v")
-	for range 3 {
-		if got, err := other.Do("GET", "k"); err != nil || got != nil { // a push would be read instead
-			t.Fatalf("another user hears %v, %v", got, err)
-		}
+	tracking := r.login("root")
+	r.want(tracking, "OK", "CLIENT", "TRACKING", "ON", "REDIRECT", fmt.Sprint(id), "BCAST")
+	r.want(target, "OK", "UNWATCH")
+	var others []*redistest.Client
+	for range 8 { // on all loops, whatever is to be had there
+		c := r.login("b")
+		c.Do("HELLO", "3")
+		r.want(c, "OK", "WATCH", "k")
+		others = append(others, c)
+	}
+	r.want(r.login("root"), "OK", "SET", "secret", "v")
+	for _, c := range others {
+		r.want(c, "v", "GET", "secret")
+	}
+}
+
+// Who hears what others do is heard no more once the policy takes that away,
+// and whoever may still goes on.
+func TestWhoMayListenNoMoreIsEnded(t *testing.T) {
+	node := redistest.Start(t)
+	open := func(src *acl.Source) { src.Modes.Guard, src.Guard.Never = acl.Off, []acl.Text{} }
+	for call, rights := range map[string]string{"MONITOR": "+monitor", "SUBSCRIBE news": "+subscribe &*"} {
+		t.Run(call, func(t *testing.T) {
+			users := map[string]string{"root": everything, "b": "on ~* +@connection " + rights, "c": "on ~* +@connection " + rights}
+			r := withRig(t, node.Addr(), func(s *setup) { s.users, s.source = users, open })
+			for _, name := range []string{"b", "c"} {
+				if _, err := r.login(name).Do(strings.Fields(call)...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			users["b"] = "on ~* +@connection"
+			r.server.SetPolicy(compileWith(t, users, nil, open))
+			r.await("close_conn", "user", "b", "reason", "policy_changed")
+			for _, s := range r.events.all() {
+				if s.is("close_conn", "user", "c") {
+					t.Fatal("one that still may listen was ended, too")
+				}
+			}
+		})
 	}
 }

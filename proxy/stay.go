@@ -8,17 +8,14 @@ import (
 
 // mayStay reports whether the user may still have what the session asked for
 // before its rights changed and goes on hearing of: the call that blocks, whose
-// reply would bring what comes to a key from now on, everything below the
-// prefixes that are tracked, the lines of MONITOR.
+// reply would bring what comes to a key from now on, and everything below the
+// prefixes that are tracked.
 func (s *session) mayStay() bool {
 	a := s.apart
 	if a == nil {
 		return true
 	}
 	if s.blocked() && !s.stillMay(a.turn.args) {
-		return false
-	}
-	if a.why&whyMonitor != 0 && !s.stillMay([][]byte{[]byte("MONITOR")}) {
 		return false
 	}
 	return a.why&whyTracking == 0 || !slices.Contains(a.track.flags, "bcast") || s.stillMay(a.track.call())

@@ -20,6 +20,8 @@ const (
 	bySsubscribe
 )
 
+var monitorCall = [][]byte{[]byte("MONITOR")}
+
 // nameCost is about what one subscription holds besides its name.
 const nameCost = 64
 
@@ -102,6 +104,9 @@ func (s *session) subscribe(args [][]byte) {
 	s.slots.mute = loud
 	a.tainted = true
 	a.turn = turn{kind: turnSubscribe, spec: s.call.Spec, args: copiedArgs(args[1:])}
+	if s.router != nil {
+		a.turn.again = copiedArgs(args)
+	}
 }
 
 // subscribed acts on the last confirmation.
@@ -181,12 +186,16 @@ func (s *session) outOfTurn(args [][]byte) bool {
 }
 
 // mayListen reports whether the user may subscribe to everything that the
-// session has subscribed to, as Redis asks when rights change.
+// session has subscribed to, as Redis asks when rights change, and may watch
+// what others do if it does.
 func (s *session) mayListen() bool {
-	if s.apart == nil || s.apart.subs.none() {
+	if s.apart == nil {
 		return true
 	}
 	var call command.Call
+	if s.apart.why&whyMonitor != 0 && (s.w.table.Parse(monitorCall, &call) != nil || !s.w.policy.Decide(s.user, &call).Allowed) {
+		return false
+	}
 	for f, verb := range [...]string{"subscribe", "psubscribe", "ssubscribe"} {
 		for name := range s.apart.subs.names[f] {
 			if s.w.table.Parse([][]byte{[]byte(verb), []byte(name)}, &call) != nil || !s.w.policy.Decide(s.user, &call).Allowed {
