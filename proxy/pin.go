@@ -48,7 +48,7 @@ type turn struct {
 	spec *command.Spec
 	head [4]byte  // how the reply begins
 	n    int      // bytes in head
-	args [][]byte // of a subscription its names, of what blocks the whole call if it is not long
+	args [][]byte // of a subscription its names, of what blocks the whole call
 	mode why      // kind turnMode: what its success begins or ends
 	off  bool
 
@@ -152,8 +152,8 @@ func (s *session) alone(kind turnKind, args [][]byte) bool {
 	}
 	s.slots.push(s.pipe, wireSize(args), s.at)
 	s.apart.turn = turn{kind: kind, spec: s.call.Spec}
-	if s.blocked() && wireSize(args) <= mostWhileBlocked {
-		s.apart.turn.args = copiedArgs(args)
+	if s.blocked() {
+		s.apart.turn.args = copiedArgs(args) // they may be judged again before there is an answer
 	}
 	if s.router != nil && kind != turnExec {
 		s.apart.turn.again = copiedArgs(args)

@@ -367,17 +367,29 @@ func TestInvalidationsReachNoOtherUser(t *testing.T) {
 // and whoever may still goes on.
 func TestWhoMayListenNoMoreIsEnded(t *testing.T) {
 	node := redistest.Start(t)
-	open := func(src *acl.Source) { src.Modes.Guard, src.Guard.Never = acl.Off, []acl.Text{} }
-	for call, rights := range map[string]string{"MONITOR": "+monitor", "SUBSCRIBE news": "+subscribe &*"} {
-		t.Run(call, func(t *testing.T) {
-			users := map[string]string{"root": everything, "b": "on ~* +@connection " + rights, "c": "on ~* +@connection " + rights}
+	open := func(src *acl.Source) { src.Guard.Never = []acl.Text{} }
+	for call, rights := range map[string]string{
+		"MONITOR": "~* +monitor", "SUBSCRIBE news": "+subscribe &*", "BLPOP mine 0": "~mine +blpop", "CLIENT TRACKING ON BCAST PREFIX mine:": "~mine:*",
+	} {
+		t.Run(strings.Fields(call)[0], func(t *testing.T) {
+			users := map[string]string{"root": everything, "b": "on +@connection " + rights, "c": "on +@connection " + rights}
 			r := withRig(t, node.Addr(), func(s *setup) { s.users, s.source = users, open })
 			for _, name := range []string{"b", "c"} {
-				if _, err := r.login(name).Do(strings.Fields(call)...); err != nil {
+				c := r.login(name)
+				c.Do("HELLO", "3")
+				if err := c.Send(strings.Fields(call)...); err != nil {
 					t.Fatal(err)
 				}
+				if strings.HasPrefix(call, "BLPOP") {
+					eventually(t, 10*time.Second, "the call blocks", func() bool {
+						info, err := node.Info("clients")
+						return err == nil && info["blocked_clients"] != "0"
+					})
+				} else if said, err := c.Receive(); err != nil {
+					t.Fatal(said, err)
+				}
 			}
-			users["b"] = "on ~* +@connection"
+			users["b"] = "on +@connection ~others"
 			r.server.SetPolicy(compileWith(t, users, nil, open))
 			r.await("close_conn", "user", "b", "reason", "policy_changed")
 			for _, s := range r.events.all() {

@@ -1,12 +1,8 @@
 package proxy_test
 
 import (
-	"fmt"
-	"strings"
 	"testing"
-	"time"
 
-	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/proxy/redistest"
 )
 
@@ -99,51 +95,4 @@ func TestARightToListenThatIsTakenAwayEndsTheSession(t *testing.T) {
 		t.Errorf("who may go on does not: %v, %v", got, err)
 	}
 	r.await("close_conn", "reason=policy_changed")
-}
-
-// What was begun with rights that are gone goes on telling nobody: a call that
-// blocks, prefixes that are tracked, MONITOR.
-func TestRightsThatAreTakenAwayEndWhatWasBegunWithThem(t *testing.T) {
-	node := redistest.Start(t)
-	policy := func(s *setup) {
-		s.users = map[string]string{"admin": everything, "app": everything + " +monitor"}
-		s.source = func(src *acl.Source) { src.Guard.Never = []acl.Text{} }
-	}
-	r := withRig(t, node.Addr(), policy)
-	admin := r.login("admin")
-	waits, may, tracks, sees := r.login("app"), r.login("app"), r.login("app"), r.login("app")
-	for c, key := range map[*redistest.Client]string{waits: "old:q", may: "app:q"} {
-		if err := c.Send("BLPOP", key, "0"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := tracks.Do("HELLO", "3"); err != nil {
-		t.Fatal(err)
-	}
-	r.want(tracks, "OK", "CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "old:")
-	r.want(sees, "OK", "MONITOR")
-	eventually(t, 10*time.Second, "both block", func() bool {
-		info, err := node.Info("clients")
-		return err == nil && info["blocked_clients"] == "2"
-	})
-	var next setup
-	policy(&next)
-	next.users["app"] = "on ~app:* &* +@all +monitor"
-	r.server.SetPolicy(compileWith(t, next.users, map[string][]string{}, next.source))
-	r.want(admin, "1", "RPUSH", "old:q", "x")
-	r.want(admin, "1", "RPUSH", "app:q", "x")
-	for name, c := range map[string]*redistest.Client{"BLPOP": waits, "tracking": tracks} {
-		if got, err := c.Receive(); err == nil {
-			t.Errorf("%s still hears %v", name, got)
-		}
-	}
-	for err := error(nil); err == nil; {
-		var line any
-		if line, err = sees.Receive(); strings.Contains(fmt.Sprint(line), "RPUSH") {
-			t.Errorf("MONITOR still sees %v", line)
-		}
-	}
-	if got, err := may.Receive(); err != nil || fmt.Sprint(got) != "[app:q x]" {
-		t.Errorf("who may go on does not: %v, %v", got, err)
-	}
 }

@@ -209,7 +209,7 @@ func (w *worker) renew(s *session) bool {
 		return false
 	}
 	s.speakFor(pr)
-	return s.mayListen() && s.mayStay()
+	return s.mayListen()
 }
 
 // drain ends sessions at a reply boundary.
