@@ -1,7 +1,9 @@
 package proxy_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"regexp"
 	"strings"
@@ -259,6 +261,38 @@ func TestWhoHangsUpWhileBlockedTakesNothing(t *testing.T) {
 		c := r.dial("plain", nil)
 		r.want(c, "1", "RPUSH", "queue", "x")
 		r.want(c, "x", "LPOP", "queue")
+	}
+}
+
+// Nor must one that has hung up before that call was even looked at, because others
+// it sent before came first.
+func TestWhoHangsUpBeforeItBlocksTakesNothing(t *testing.T) {
+	node := redistest.Start(t)
+	r := transparent(t, node.Addr())
+	block := redistest.Encode("BLPOP", "queue", "0")
+	for name, before := range map[string][]byte{
+		"a call that is answered elsewhere": redistest.Encode("CLIENT", "LIST"),
+		"more calls than a turn serves":     bytes.Repeat(redistest.Encode("PING"), 3000),
+		"a transaction":                     append(redistest.Encode("MULTI"), redistest.Encode("EXEC")...),
+	} {
+		gone, err := net.Dial("tcp", r.addr("plain"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer gone.Close()
+		gone.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := gone.Write(append(before, block...)); err != nil {
+			t.Fatal(err)
+		}
+		gone.(*net.TCPConn).CloseWrite()
+		if _, err := io.Copy(io.Discard, gone); err != nil {
+			t.Errorf("behind %s: it blocks although nobody is there: %v", name, err)
+		}
+		c := r.dial("plain", nil)
+		r.want(c, "1", "RPUSH", "queue", "x")
+		if got, err := c.Do("LPOP", "queue"); err != nil || got != "x" {
+			t.Errorf("behind %s: the element went to somebody who had left: %v, %v", name, got, err)
+		}
 	}
 }
 
