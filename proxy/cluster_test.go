@@ -294,15 +294,3 @@ func TestShardsHaveTheKeysThatTwemproxyGaveThem(t *testing.T) {
 	r.want(c, "1", "DBSIZE")
 	r.want(c, "0", "PUBLISH", "channel", "m")
 }
-
-func TestWhatNeedsAConnectionOfItsOwnIsRefusedOverShards(t *testing.T) {
-	_, r := overCluster(t, 0)
-	c := r.login("root")
-	for _, call := range [][]string{{"MULTI"}, {"WATCH", "k"}, {"BLPOP", "k", "0"}, {"SUBSCRIBE", "ch"}, {"CLIENT", "TRACKING", "ON"}} {
-		if _, err := c.Do(call...); err == nil || !strings.Contains(err.Error(), "over several shards") {
-			t.Errorf("%v: %v", call, err)
-		}
-	}
-	r.want(c, "OK", "SET", "k", "v")
-	r.want(c, "v", "GET", "k")
-}

@@ -47,8 +47,7 @@ func (s *session) gather(how merge, parts int) *gather {
 
 // send makes one of the calls.
 func (g *gather) send(part, shard int, args [][]byte) {
-	key := backend.Key{DB: g.s.db, Proto: g.s.proto}
-	if f := g.s.router.Send(g, uint64(part), g.s.at, key, shard, args); f != 0 {
+	if f := g.s.toShard(g, uint64(part), shard, args); f != 0 {
 		g.Fail(uint64(part), f)
 	}
 }

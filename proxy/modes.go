@@ -85,6 +85,10 @@ func (s *session) setMode(bit why, args [][]byte, off bool) {
 		s.ok() // it is off
 		return
 	}
+	if s.router != nil {
+		s.fail(errOneNodeModes)
+		return
+	}
 	if s.alone(turnMode, args) {
 		s.apart.turn.mode, s.apart.turn.off = bit, off
 		s.apart.tainted = true
@@ -149,6 +153,18 @@ func (s *session) setTracking(args [][]byte) {
 	}
 	next.redirect = id
 	s.redirect(copiedArgs(args), id, next)
+}
+
+// call is a CLIENT TRACKING that asks for what there is.
+func (t *track) call() [][]byte {
+	args := [][]byte{[]byte("CLIENT"), []byte("TRACKING"), []byte("ON")}
+	for _, f := range t.flags {
+		args = append(args, []byte(f))
+	}
+	for _, p := range t.prefixes {
+		args = append(args, []byte("PREFIX"), p)
+	}
+	return args
 }
 
 // beginTracking has the own connection begin to track.
@@ -283,7 +299,7 @@ func (w *worker) unblock(f *clientFilter, how []byte) int {
 		}
 		call := [][]byte{[]byte("CLIENT"), []byte("UNBLOCK"), strconv.AppendInt(nil, s.apart.own.ID(), 10), how}
 		s.apart.tainted = true // a late waking must not meet the next call
-		pipe := w.pipeline(s.facts.backend, backend.Key{DB: 0, Proto: 2})
+		pipe := w.pipeline(s.facts.backend, backend.Key{DB: 0, Proto: 2, Node: s.apart.own.Key().Node})
 		if pipe.Send(unheard{}, 0, w.now().UnixNano(), call) == 0 {
 			return 1
 		}

@@ -16,9 +16,11 @@ import (
 // change it again is the last one sent until its reply is there (turn).
 type apart struct {
 	own     *backend.Own
-	why     why  // what binds the session to own; 0: nothing
-	tainted bool // own has carried what may have left something behind
-	choked  bool // own is not read, its session has enough output waiting
+	why     why              // what binds the session to own; 0: nothing
+	tainted bool             // own has carried what may have left something behind
+	choked  bool             // own is not read, its session has enough output waiting
+	at      backend.Endpoint // over several nodes: where own leads, or is to
+	watched int              // and the group of the keys that were watched last
 
 	turn turn
 	txn  *transaction
@@ -44,11 +46,17 @@ const (
 type turn struct {
 	kind turnKind
 	spec *command.Spec
-	head [4]byte // how the reply begins
-	n    int     // bytes in head
-	args [][]byte
-	mode why // kind turnMode: what its success begins or ends
+	head [4]byte  // how the reply begins
+	n    int      // bytes in head
+	args [][]byte // of a subscription its names, of what blocks the whole call
+	mode why      // kind turnMode: what its success begins or ends
 	off  bool
+
+	// Over several nodes, where the call may have to be made once more.
+	again [][]byte
+	fault []byte // an error reply, until it is whole
+	hops  uint8
+	stray *stray
 }
 
 type turnKind uint8
@@ -99,11 +107,13 @@ func (s *session) turns(call *command.Call) bool {
 
 // have gives the session a connection of its own to send on.
 func (s *session) have() backend.Failure {
-	if s.router != nil {
-		return backend.Unavailable // its node could not be told
-	}
 	a := s.aside()
 	key := backend.Key{DB: s.db, Proto: s.proto}
+	if s.router != nil {
+		if key.Node = s.boundTo(); key.Node == (backend.Endpoint{}) {
+			key.Node = a.at
+		}
+	}
 	if a.own != nil && a.own.Key() != key {
 		a.own.Close() // it rests, and was for what the session has left since
 		a.own = nil
@@ -142,15 +152,22 @@ func (s *session) alone(kind turnKind, args [][]byte) bool {
 	}
 	s.slots.push(s.pipe, wireSize(args), s.at)
 	s.apart.turn = turn{kind: kind, spec: s.call.Spec}
+	if s.blocked() {
+		s.apart.turn.args = copiedArgs(args) // they may be judged again before there is an answer
+	}
+	if s.router != nil && kind != turnExec {
+		s.apart.turn.again = copiedArgs(args)
+		if writes(s.call.Spec) {
+			var at spot
+			at.narrow(s.router, &s.call, args)
+			s.noteWrite(at)
+		}
+	}
 	return true
 }
 
 // declined answers a call that can't have a connection now.
 func (s *session) declined(f backend.Failure) {
-	if s.router != nil {
-		s.fail(errApart)
-		return
-	}
 	if f == backend.Limited {
 		s.refuse(acl.ConnectionLimit, nil, acl.Decision{})
 		return
@@ -168,6 +185,13 @@ func (s *session) pinned(args [][]byte) {
 }
 
 func (s *session) carry(args [][]byte) {
+	if s.eof && s.call.Spec.Flags&command.FlagBlocking != 0 {
+		s.end(audit.CloseClient) // it hung up before this call's turn: what comes would be nobody's
+		return
+	}
+	if s.router != nil && !s.aim(args) {
+		return
+	}
 	switch name := s.call.Spec.Name; name {
 	case "multi":
 		s.multi()
@@ -186,6 +210,10 @@ func (s *session) carry(args [][]byte) {
 	case "wait", "waitaof":
 		s.waitFor(args)
 	case "readonly", "readwrite", "asking":
+		if s.router != nil && s.router.Clustered() {
+			s.ok() // it is as if the one node that the client sees had all slots
+			return
+		}
 		s.fail(errNoCluster)
 	default:
 		if s.alone(turnAlone, args) && s.call.Spec.Flags&command.FlagLeavesNothing == 0 && s.call.Spec.Flags&command.FlagBlocking == 0 {
@@ -341,7 +369,7 @@ func (s *session) Push(p []byte, last bool) {
 	}
 	s.pushing = !last
 	s.send(p)
-	if last && (s.slots.n > 0 || s.finishing) {
+	if last && (s.slots.n > 0 || s.finishing || s.held != nil) {
 		s.settle()
 	}
 	s.choke()

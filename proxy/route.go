@@ -18,7 +18,6 @@ var routed = new(backend.Pipeline)
 const (
 	errCrossSlot   = "CROSSSLOT Keys in request don't hash to the same slot"
 	errSlotUnowned = "CLUSTERDOWN Hash slot not served"
-	errApart       = "ERR this command needs a backend connection of its own, which this version does not offer over several shards"
 	errNotSpread   = "ERR this command is not supported over several shards"
 )
 
@@ -61,9 +60,15 @@ func (s *session) route(args [][]byte) {
 func (s *session) routeKeys(args [][]byte) {
 	call, r := &s.call, s.router
 	shard, group := r.Place(args[call.Keys[0].Arg])
+	if writes(call.Spec) {
+		s.wrote = int32(group) + 1
+	}
 	for _, k := range call.Keys[1:] {
 		if _, other := r.Place(args[k.Arg]); other != group {
 			if m, ok := splits[call.Spec.Name]; ok && r.Splits() {
+				if writes(call.Spec) {
+					s.wrote = wroteSpread
+				}
 				s.split(m, args)
 				return
 			}
@@ -80,8 +85,15 @@ func (s *session) single(shard int, args [][]byte) {
 		s.fail(errSlotUnowned)
 		return
 	}
-	key := backend.Key{DB: s.db, Proto: s.proto}
-	if f := s.router.Send(s, s.slots.next, s.at, key, shard, args); f != 0 {
+	if s.bound() && s.apart.why&whySubscribed != 0 {
+		// Its reply may come from another node than the messages do, which must not
+		// stand within it: it is handed over when it is whole.
+		g := s.gather(mergeSame, 1)
+		g.send(0, shard, args)
+		g.sent(wireSize(args))
+		return
+	}
+	if f := s.toShard(s, s.slots.next, shard, args); f != 0 {
 		s.emit(failureText(f))
 		return
 	}
@@ -97,6 +109,9 @@ func (s *session) routeKeyless(args [][]byte) {
 	case name == "scan":
 		s.scan(args)
 	case ok:
+		if writes(call.Spec) {
+			s.wrote = wroteSpread
+		}
 		g := s.gather(how, shards)
 		for i := range shards {
 			g.send(i, i, args)

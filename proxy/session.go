@@ -61,6 +61,7 @@ type session struct {
 	idleTimer  loop.Timer
 	generation uint64 // of the topology by which the last call was routed
 	detours    int    // calls that are being sent on to another node
+	wrote      int32  // over several nodes: the group of the last write's keys, counted from 1; 0: none
 	trial      *trial // an attempt to log in that is not answered yet
 	lease      *lease // nil: what was proved does not end by itself
 
@@ -222,8 +223,6 @@ func (s *session) serve(args [][]byte) {
 		s.refuse(acl.CommandRefused, args, acl.Decision{})
 	case !Offered(call):
 		s.refuse(acl.CommandUnsupported, args, acl.Decision{})
-	case call.Class == command.Pinned && s.router != nil:
-		s.fail(errApart)
 	case s.apart != nil && (s.outOfTurn(args) || s.apart.txn != nil && s.queue(args)):
 	case call.Class == command.Local:
 		s.local(args)
@@ -240,11 +239,11 @@ func (s *session) forward(args [][]byte) {
 		s.forwardAside(args)
 		return
 	}
+	if s.router != nil {
+		s.route(args)
+		return
+	}
 	if s.pipe == nil || s.pipe.Gone() {
-		if s.router != nil {
-			s.route(args)
-			return
-		}
 		s.pipe = s.w.pipeline(s.facts.backend, backend.Key{DB: s.db, Proto: s.proto})
 	}
 	s.w.count.Command(uint8(command.Shared), s.decision, 1)
@@ -279,10 +278,18 @@ func (s *session) Reply(tag uint64, n int, p []byte, last bool) {
 		panic("proxy: a reply for a call that is owed none")
 	}
 	if s.apart != nil && s.apart.turn.kind != noTurn {
+		if s.router != nil {
+			if p = s.astray(tag, n, p, last); p == nil {
+				return // it goes to another node, or may have to
+			}
+		}
 		s.apart.turn.heard(p)
 	}
-	if !head {
+	if !head || s.pushing { // over several nodes it may come amid a push of another one
 		s.slots.hold(r, n, p, last)
+		if head && last {
+			s.slots.left(n)
+		}
 		s.outputLimit()
 		return
 	}
@@ -316,6 +323,9 @@ func (s *session) Fail(tag uint64, f backend.Failure) {
 		return
 	}
 	n := 1
+	if s.apart != nil {
+		s.apart.turn.fault = nil
+	}
 	if s.apart != nil && s.apart.turn.kind == turnSubscribe {
 		n = int(r.n - r.got) // one answer for all of its channels
 	}
@@ -374,9 +384,9 @@ func (s *session) settle() {
 }
 
 // holdBack keeps a turning call, not yet judged, until every reply owed before
-// it has arrived.
+// it has arrived, and a push that is half out.
 func (s *session) holdBack(args [][]byte) bool {
-	if s.slots.len() == 0 {
+	if s.slots.len() == 0 && !s.pushing {
 		return false
 	}
 	s.commands--

@@ -22,6 +22,12 @@ type transaction struct {
 	tainted bool // holds a call that may leave something on the connection
 	selects bool
 	db      int // selected by the last SELECT
+
+	at     spot   // over several nodes: of the keys
+	apart  bool   // which lie apart
+	writes bool   // it may write to them
+	asking bool   // the node is about to get their slot
+	astray []byte // what the node said of a call that belongs elsewhere
 }
 
 const (
@@ -90,6 +96,9 @@ func (s *session) queue(args [][]byte) bool {
 	case call.Class == command.Pinned && call.Spec.Flags&(command.FlagLeavesNothing|command.FlagBlocking) == 0:
 		t.tainted = true
 	}
+	if s.router != nil && !s.queuePlace(args) {
+		return true
+	}
 	if t.dirty { // it can't run any more: there is no need to keep it
 		s.emit(replyQueued)
 		return true
@@ -123,6 +132,9 @@ func (s *session) queueSelect(args [][]byte) bool {
 		s.apart.txn.dirty = true
 		s.fail(errDBRange)
 		return false
+	}
+	if s.router != nil && s.router.Clustered() {
+		return true // its node answers, and stays where it is
 	}
 	s.apart.txn.selects, s.apart.txn.db = true, int(n)
 	return true
@@ -195,15 +207,15 @@ func (s *session) exec() {
 		s.fail(errExecRefused + text)
 		return
 	}
+	if !s.aimBlock(t) {
+		return
+	}
 	if f := s.have(); f != 0 {
 		s.endTransaction()
 		s.declined(f)
 		return
 	}
-	s.pipe.Send(unheard{}, 0, s.at, multiCall)
-	for i, args := range t.calls {
-		s.pipe.Send(unheard{}, uint64(i)+1, s.at, args)
-	}
+	s.sendBlock(t)
 	s.w.table.Parse(execCall, &s.call)
 	s.alone(turnExec, execCall)
 	s.apart.tainted = s.apart.tainted || t.tainted || t.selects
@@ -211,7 +223,24 @@ func (s *session) exec() {
 		s.apart.txn = nil // it could not be sent
 		return
 	}
-	t.calls, t.bytes = nil, 0
+	if s.router == nil { // else it may have to be sent to another node
+		t.calls, t.bytes = nil, 0
+	}
+}
+
+// sendBlock sends all of a transaction but its EXEC.
+func (s *session) sendBlock(t *transaction) {
+	var ears backend.Waiter = unheard{}
+	if s.router != nil {
+		ears = &scout{t: t}
+	}
+	if t.asking {
+		s.pipe.Send(unheard{}, 0, s.at, askingCall)
+	}
+	s.pipe.Send(ears, 0, s.at, multiCall)
+	for i, args := range t.calls {
+		s.pipe.Send(ears, uint64(i)+1, s.at, args)
+	}
 }
 
 // rejudge holds what is queued against the policy now in force. It gives the
