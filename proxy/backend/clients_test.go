@@ -71,7 +71,7 @@ func FuzzClientListTakesAnyBytes(f *testing.F) {
 // nobody to ask who is connected.
 func TestNoPlaceIsKnownWhileSentinelsNameNone(t *testing.T) {
 	c := still(t, nil, Routing{Kind: Sentinel, Sentinels: Sentinels{Nodes: []Endpoint{at("127.0.0.1:1")}, Name: "primary"}}, nil)
-	if got := (&Backend{control: c}).Places(); len(got) != 0 {
+	if got := (&Backend{following: following{control: c}}).Places(); len(got) != 0 {
 		t.Errorf("places %v", got)
 	}
 }
