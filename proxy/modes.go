@@ -155,6 +155,18 @@ func (s *session) setTracking(args [][]byte) {
 	s.redirect(copiedArgs(args), id, next)
 }
 
+// call is a CLIENT TRACKING that asks for what there is.
+func (t *track) call() [][]byte {
+	args := [][]byte{[]byte("CLIENT"), []byte("TRACKING"), []byte("ON")}
+	for _, f := range t.flags {
+		args = append(args, []byte(f))
+	}
+	for _, p := range t.prefixes {
+		args = append(args, []byte("PREFIX"), p)
+	}
+	return args
+}
+
 // beginTracking has the own connection begin to track.
 func (s *session) beginTracking(args [][]byte, next *tracking) {
 	s.setMode(whyTracking, args, false)

@@ -46,10 +46,10 @@ const (
 type turn struct {
 	kind turnKind
 	spec *command.Spec
-	head [4]byte // how the reply begins
-	n    int     // bytes in head
-	args [][]byte
-	mode why // kind turnMode: what its success begins or ends
+	head [4]byte  // how the reply begins
+	n    int      // bytes in head
+	args [][]byte // of a subscription its names, of what blocks the whole call
+	mode why      // kind turnMode: what its success begins or ends
 	off  bool
 
 	// Over several nodes, where the call may have to be made once more.
@@ -152,6 +152,9 @@ func (s *session) alone(kind turnKind, args [][]byte) bool {
 	}
 	s.slots.push(s.pipe, wireSize(args), s.at)
 	s.apart.turn = turn{kind: kind, spec: s.call.Spec}
+	if s.blocked() {
+		s.apart.turn.args = copiedArgs(args) // they may be judged again before there is an answer
+	}
 	if s.router != nil && kind != turnExec {
 		s.apart.turn.again = copiedArgs(args)
 		if writes(s.call.Spec) {
@@ -182,6 +185,10 @@ func (s *session) pinned(args [][]byte) {
 }
 
 func (s *session) carry(args [][]byte) {
+	if s.eof && s.call.Spec.Flags&command.FlagBlocking != 0 {
+		s.end(audit.CloseClient) // it hung up before this call's turn: what comes would be nobody's
+		return
+	}
 	if s.router != nil && !s.aim(args) {
 		return
 	}
@@ -362,7 +369,7 @@ func (s *session) Push(p []byte, last bool) {
 	}
 	s.pushing = !last
 	s.send(p)
-	if last && (s.slots.n > 0 || s.finishing) {
+	if last && (s.slots.n > 0 || s.finishing || s.held != nil) {
 		s.settle()
 	}
 	s.choke()

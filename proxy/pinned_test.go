@@ -1,7 +1,9 @@
 package proxy_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"regexp"
 	"strings"
@@ -262,6 +264,38 @@ func TestWhoHangsUpWhileBlockedTakesNothing(t *testing.T) {
 	}
 }
 
+// Nor must one that has hung up before that call was even looked at, because others
+// it sent before came first.
+func TestWhoHangsUpBeforeItBlocksTakesNothing(t *testing.T) {
+	node := redistest.Start(t)
+	r := transparent(t, node.Addr())
+	block := redistest.Encode("BLPOP", "queue", "0")
+	for name, before := range map[string][]byte{
+		"a call that is answered elsewhere": redistest.Encode("CLIENT", "LIST"),
+		"more calls than a turn serves":     bytes.Repeat(redistest.Encode("PING"), 3000),
+		"a transaction":                     append(redistest.Encode("MULTI"), redistest.Encode("EXEC")...),
+	} {
+		gone, err := net.Dial("tcp", r.addr("plain"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer gone.Close()
+		gone.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := gone.Write(append(before, block...)); err != nil {
+			t.Fatal(err)
+		}
+		gone.(*net.TCPConn).CloseWrite()
+		if _, err := io.Copy(io.Discard, gone); err != nil {
+			t.Errorf("behind %s: it blocks although nobody is there: %v", name, err)
+		}
+		c := r.dial("plain", nil)
+		r.want(c, "1", "RPUSH", "queue", "x")
+		if got, err := c.Do("LPOP", "queue"); err != nil || got != "x" {
+			t.Errorf("behind %s: the element went to somebody who had left: %v, %v", name, got, err)
+		}
+	}
+}
+
 // How many connections of their own sessions may have is bounded, and a place
 // that is free again is had at once.
 func TestOwnConnectionsAreBounded(t *testing.T) {
@@ -333,17 +367,29 @@ func TestInvalidationsReachNoOtherUser(t *testing.T) {
 // and whoever may still goes on.
 func TestWhoMayListenNoMoreIsEnded(t *testing.T) {
 	node := redistest.Start(t)
-	open := func(src *acl.Source) { src.Modes.Guard, src.Guard.Never = acl.Off, []acl.Text{} }
-	for call, rights := range map[string]string{"MONITOR": "+monitor", "SUBSCRIBE news": "+subscribe &*"} {
-		t.Run(call, func(t *testing.T) {
-			users := map[string]string{"root": everything, "b": "on ~* +@connection " + rights, "c": "on ~* +@connection " + rights}
+	open := func(src *acl.Source) { src.Guard.Never = []acl.Text{} }
+	for call, rights := range map[string]string{
+		"MONITOR": "~* +monitor", "SUBSCRIBE news": "+subscribe &*", "BLPOP mine 0": "~mine +blpop", "CLIENT TRACKING ON BCAST PREFIX mine:": "~mine:*",
+	} {
+		t.Run(strings.Fields(call)[0], func(t *testing.T) {
+			users := map[string]string{"root": everything, "b": "on +@connection " + rights, "c": "on +@connection " + rights}
 			r := withRig(t, node.Addr(), func(s *setup) { s.users, s.source = users, open })
 			for _, name := range []string{"b", "c"} {
-				if _, err := r.login(name).Do(strings.Fields(call)...); err != nil {
+				c := r.login(name)
+				c.Do("HELLO", "3")
+				if err := c.Send(strings.Fields(call)...); err != nil {
 					t.Fatal(err)
 				}
+				if strings.HasPrefix(call, "BLPOP") {
+					eventually(t, 10*time.Second, "the call blocks", func() bool {
+						info, err := node.Info("clients")
+						return err == nil && info["blocked_clients"] != "0"
+					})
+				} else if said, err := c.Receive(); err != nil {
+					t.Fatal(said, err)
+				}
 			}
-			users["b"] = "on ~* +@connection"
+			users["b"] = "on +@connection ~others"
 			r.server.SetPolicy(compileWith(t, users, nil, open))
 			r.await("close_conn", "user", "b", "reason", "policy_changed")
 			for _, s := range r.events.all() {

@@ -185,23 +185,31 @@ func (s *session) outOfTurn(args [][]byte) bool {
 	return true
 }
 
-// mayListen reports whether the user may subscribe to everything that the
-// session has subscribed to, as Redis asks when rights change, and may watch
-// what others do if it does.
+// mayListen reports whether the user may still have what the session is to hear,
+// as Redis asks when rights change: what it has subscribed to, what others do,
+// the names of keys it tracks, the element a call of its blocks for.
 func (s *session) mayListen() bool {
-	if s.apart == nil {
+	a := s.apart
+	switch {
+	case a == nil:
 		return true
-	}
-	var call command.Call
-	if s.apart.why&whyMonitor != 0 && (s.w.table.Parse(monitorCall, &call) != nil || !s.w.policy.Decide(s.user, &call).Allowed) {
+	case a.why&whyMonitor != 0 && !s.mayNow(monitorCall),
+		a.why&whyTracking != 0 && !s.mayNow(a.track.call()),
+		s.blocked() && !s.mayNow(a.turn.args):
 		return false
 	}
 	for f, verb := range [...]string{"subscribe", "psubscribe", "ssubscribe"} {
-		for name := range s.apart.subs.names[f] {
-			if s.w.table.Parse([][]byte{[]byte(verb), []byte(name)}, &call) != nil || !s.w.policy.Decide(s.user, &call).Allowed {
+		for name := range a.subs.names[f] {
+			if !s.mayNow([][]byte{[]byte(verb), []byte(name)}) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// mayNow holds a call that was made before against the policy now in force.
+func (s *session) mayNow(args [][]byte) bool {
+	var call command.Call
+	return s.w.table.Parse(args, &call) == nil && s.w.policy.Decide(s.user, &call).Allowed
 }

@@ -31,7 +31,7 @@ func (s *session) fed() bool {
 		s.pace.alone = false
 	}
 	if s.held != nil {
-		return s.slots.len() == 0
+		return s.slots.len() == 0 && !s.pushing
 	}
 	return s.roomy()
 }
@@ -87,7 +87,11 @@ func (s *session) backpressure() {
 		return
 	}
 	if s.blocked() && s.reader.Buffered() < mostWhileBlocked {
-		return // it is read on, to see when it leaves
+		if s.paused { // it is read on, to see when it leaves
+			s.paused = false
+			s.port.Resume()
+		}
+		return
 	}
 	if !s.paused {
 		s.paused = true
