@@ -369,7 +369,7 @@ func (s *session) Push(p []byte, last bool) {
 	}
 	s.pushing = !last
 	s.send(p)
-	if last && (s.slots.n > 0 || s.finishing) {
+	if last && (s.slots.n > 0 || s.finishing || s.held != nil) {
 		s.settle()
 	}
 	s.choke()

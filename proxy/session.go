@@ -285,8 +285,11 @@ func (s *session) Reply(tag uint64, n int, p []byte, last bool) {
 		}
 		s.apart.turn.heard(p)
 	}
-	if !head {
+	if !head || s.pushing { // over several nodes it may come amid a push of another one
 		s.slots.hold(r, n, p, last)
+		if head && last {
+			s.slots.left(n)
+		}
 		s.outputLimit()
 		return
 	}
@@ -381,9 +384,9 @@ func (s *session) settle() {
 }
 
 // holdBack keeps a turning call, not yet judged, until every reply owed before
-// it has arrived.
+// it has arrived, and a push that is half out.
 func (s *session) holdBack(args [][]byte) bool {
-	if s.slots.len() == 0 {
+	if s.slots.len() == 0 && !s.pushing {
 		return false
 	}
 	s.commands--

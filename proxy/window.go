@@ -31,7 +31,7 @@ func (s *session) fed() bool {
 		s.pace.alone = false
 	}
 	if s.held != nil {
-		return s.slots.len() == 0
+		return s.slots.len() == 0 && !s.pushing
 	}
 	return s.roomy()
 }
