@@ -142,6 +142,7 @@ var everywhere = map[string]merge{
 	"function|load": mergeSame, "function|delete": mergeSame, "function|flush": mergeSame, "function|restore": mergeSame,
 	"config|set": mergeSame, "config|resetstat": mergeSame, "config|rewrite": mergeSame, "memory|purge": mergeSame,
 	"slowlog|reset": mergeSame, "slowlog|len": mergeSum, "latency|reset": mergeSum, "pubsub|channels": mergeLists,
+	"pubsub|shardchannels": mergeLists, "pubsub|numpat": mergeSum, "pubsub|numsub": mergeCounts, "pubsub|shardnumsub": mergeCounts,
 }
 
 // nowhere are the calls that mean something on one node only.
