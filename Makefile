@@ -80,11 +80,11 @@ dist: deploy-tools ## what is released, into bin/dist: archives, deb, rpm, a FIP
 race: redis-server ## the tests under the race detector, the long ones shortened
 	$(GO) test -race -short -timeout 15m $(PKG)
 
-nightly: redis-server ## the long runs: 200,000 decisions against a real server, 10,000,000 verified commands of 200 clients, 1,000 reloads under load, a value of 512 MiB
+nightly: redis-server ## the long runs: 200,000 decisions against a real server, 10,000,000 verified commands of 200 clients, 1,000 reloads under load, a stalled collector and a full disk, a value of 512 MiB
 	$(GO) test -count=1 -timeout 30m -run TestDifferential ./acl -args -nightly
 	$(GO) test -count=1 -timeout 10m -run TestAHugeValue -v ./proxy -huge.mib=512
 	$(GO) test -count=1 -timeout 60m -run TestNoReplyReachesAnotherClient -v ./proxy -isolation.commands=10000000 -isolation.clients=200 $(ARGS)
-	$(GO) test -count=1 -timeout 30m -run TestReloadsUnderLoad -v ./cmd/sallyport -args -nightly
+	$(GO) test -count=1 -timeout 30m -run 'TestReloadsUnderLoad|TestARecordThatStalls' -v ./cmd/sallyport -args -nightly
 
 chaos: redis-server ## half an hour of harm: 100 histories of ten clients under kills and freezes, 200 kills under write load (ARGS="-chaos.seed=N" repeats one)
 	$(GO) test -count=1 -timeout 90m -run 'TestNoHistory|TestAKilledProxy' -v ./proxy/conformance -chaos.seeds=100 -chaos.duration=10s -chaos.kills=200 $(ARGS)

@@ -2,14 +2,10 @@ package main
 
 import (
 	"crypto/tls"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,52 +14,6 @@ import (
 	"github.com/sallyport/sallyport/proxy/redistest"
 	"github.com/sallyport/sallyport/tlsutil"
 )
-
-var nightly = flag.Bool("nightly", false, "1,000 reloads under load in rounds that are measured, instead of 100 that are not")
-
-// loaded is a number of clients that ask one thing after the other.
-type loaded struct {
-	took   [][]time.Duration // by client; of the round
-	ask    func(client int) error
-	pace   time.Duration // between an answer and the next call; 0: at once
-	failed atomic.Pointer[error]
-}
-
-// round runs until during returns, and gives the 99th percentile of what calls took.
-func (l *loaded) round(during func()) time.Duration {
-	stop := make(chan struct{})
-	var all sync.WaitGroup
-	for i := range l.took {
-		l.took[i] = l.took[i][:0]
-		all.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if l.pace > 0 {
-					<-time.NewTimer(l.pace).C
-				}
-				began := time.Now()
-				if err := l.ask(i); err != nil {
-					l.failed.CompareAndSwap(nil, &err)
-					return
-				}
-				l.took[i] = append(l.took[i], time.Since(began))
-			}
-		})
-	}
-	during()
-	close(stop)
-	all.Wait()
-	calls := slices.Concat(l.took...)
-	slices.Sort(calls)
-	if len(calls) == 0 {
-		return 0
-	}
-	return calls[len(calls)*99/100]
-}
 
 // Policy, certificate and listeners change under clients that never stop: none
 // of them loses its connection or gets a wrong answer. At night 1,000 times, and
@@ -122,7 +72,7 @@ events: [{ sink: file, path: events.jsonl }]
 		}
 		return nil
 	}
-	rounds, reloads, every := 1, 100, time.Duration(0)
+	rounds, reloads, every := 0, 100, time.Duration(0)
 	if *nightly {
 		rounds, reloads, every = 9, 112, 100*time.Millisecond // 1,008 in all
 		load.pace = 500 * time.Microsecond                    // what a call takes is measured, not how many fit
@@ -144,19 +94,17 @@ events: [{ sink: file, path: events.jsonl }]
 			}
 		}
 	}
-	var ratios []float64
-	for range rounds {
-		var quiet time.Duration
-		if *nightly {
-			quiet = load.round(func() { <-time.NewTimer(time.Duration(reloads) * every).C })
-		}
-		busy := load.round(reloading)
-		if quiet > 0 {
-			ratios = append(ratios, float64(busy)/float64(quiet))
-		}
-		if err := load.failed.Load(); err != nil {
-			t.Fatal(*err)
-		}
+	quiet := func() time.Duration {
+		return load.round(func() { <-time.NewTimer(time.Duration(reloads) * every).C })
+	}
+	busy := func() time.Duration { return load.round(reloading) }
+	if *nightly {
+		ratio(t, "reloads", rounds, quiet, busy)
+	} else {
+		busy()
+	}
+	if err := load.failed.Load(); err != nil {
+		t.Fatal(*err)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "events.jsonl"))
 	must(t, err)
@@ -168,9 +116,4 @@ events: [{ sink: file, path: events.jsonl }]
 		total += n
 	}
 	t.Logf("%d reloads beside %d calls of %d clients", made, total, clients)
-	if *nightly {
-		slices.Sort(ratios)
-		median := ratios[len(ratios)/2]
-		t.Logf("p99 with reloads by p99 without, by round: %.2f; median %.2f", ratios, median)
-	}
 }
