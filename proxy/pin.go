@@ -18,6 +18,7 @@ type apart struct {
 	own     *backend.Own
 	why     why  // what binds the session to own; 0: nothing
 	tainted bool // own has carried what may have left something behind
+	waited  bool // own has carried WAIT: nobody else gets it
 	choked  bool // own is not read, its session has enough output waiting
 
 	turn turn
@@ -82,6 +83,8 @@ func (s *session) turns(call *command.Call) bool {
 		switch name {
 		case "hello", "select", "reset", "client|tracking", "client|caching", "client|no-evict", "client|no-touch":
 			return true
+		case "quit": // its answer must not stand within a push, nor be lost behind half of one
+			return s.pushing
 		}
 		return false
 	case command.Pinned:
@@ -110,7 +113,7 @@ func (s *session) have() backend.Failure {
 		if f != 0 {
 			return f
 		}
-		a.own, a.tainted = own, false
+		a.own, a.tainted, a.waited = own, false, false
 	}
 	a.own.Wake()
 	s.pipe = a.own.Pipeline()
@@ -161,6 +164,10 @@ func (s *session) pinned(args [][]byte) {
 }
 
 func (s *session) carry(args [][]byte) {
+	if s.eof && s.call.Spec.Flags&command.FlagBlocking != 0 {
+		s.end(audit.CloseClient) // it would wait for nobody, as in EOF
+		return
+	}
 	switch name := s.call.Spec.Name; name {
 	case "multi":
 		s.multi()
@@ -201,7 +208,9 @@ func (s *session) waitFor(args [][]byte) {
 		s.unpin()
 		return
 	}
-	s.alone(turnAlone, args)
+	if s.alone(turnAlone, args) {
+		s.apart.waited = true
+	}
 }
 
 var pingCall = [][]byte{[]byte("PING")}
@@ -232,10 +241,9 @@ func (t *turn) heard(p []byte) {
 // failed reports an error reply.
 func (t *turn) failed() bool { return t.head[0] == '-' }
 
-// null reports that the reply is the null array, of either protocol.
-func (t *turn) null() bool {
-	return t.head[0] == '_' || t.head[0] == '*' && t.head[1] == '-'
-}
+// transacted reports that EXEC has ended what MULTI began. Any other refusal, such
+// as that the backend user may not EXEC, leaves the connection within it.
+func (t *turn) transacted() bool { return !t.failed() || string(t.head[:]) == "-EXE" }
 
 // turned acts on the end of the call that was waited for. It runs while replies
 // are being handed over, so nothing is sent here.
@@ -249,6 +257,7 @@ func (s *session) turned() {
 	switch t.kind {
 	case turnExec:
 		s.executed(&t)
+		a.tainted = a.tainted || !t.transacted()
 	case turnWatch:
 		if !t.failed() {
 			a.why |= whyWatch
@@ -285,11 +294,15 @@ func (s *session) turned() {
 func (s *session) part(clean bool) {
 	a := s.apart
 	s.pipe = nil
+	if a.choked { // nobody would read it again who gets it next
+		a.choked = false
+		a.own.Resume()
+	}
 	switch {
 	case a.tainted || a.own.Ended():
 		a.own.Close()
 		a.own = nil
-	case clean:
+	case clean && !a.waited:
 		a.own.Give()
 		a.own = nil
 	default:
@@ -328,10 +341,15 @@ func (s *session) Push(p []byte, last bool) {
 	if s.ended {
 		return
 	}
+	if a := s.apart; a != nil && !s.pushing {
+		a.subs.overheard(p)
+	}
 	s.pushing = !last
 	s.send(p)
-	if last && s.slots.n > 0 {
-		s.settle()
+	if last {
+		if s.settle(); s.ended {
+			return
+		}
 	}
 	s.choke()
 	s.outputLimit()
@@ -381,7 +399,9 @@ func (s *session) Lost() {
 	}
 	if a.why != 0 || s.pushing {
 		s.depart(audit.CloseBackendLost, farewell)
+		return
 	}
+	s.settled()
 }
 
 // selectOwn is SELECT while the session is on its own connection, which carries it.

@@ -112,6 +112,7 @@ func (s *session) Closed(_ *loop.Conn, cause error) { s.w.leave(s, cause) }
 // was left over.
 func (s *session) feed(p []byte) {
 	s.letGo()
+	s.breathe()
 	if s.finishing || s.ended {
 		return
 	}
@@ -120,7 +121,7 @@ func (s *session) feed(p []byte) {
 		s.w.count.Received += uint64(len(p))
 		s.active = s.w.now()
 	}
-	s.at = s.w.now().UnixNano()
+	s.at = max(s.at, s.w.now().UnixNano()) // it may have gone on, see step
 	s.pace.turn = s.commands + turnCalls
 	s.gauge()
 	s.reader.Feed(p)
@@ -257,6 +258,9 @@ func (s *session) Reply(tag uint64, n int, p []byte, last bool) {
 	}
 	if s.apart != nil && s.apart.turn.kind != noTurn {
 		s.apart.turn.heard(p)
+		if s.apart.txn != nil {
+			s.apart.txn.heard(p, s.proto)
+		}
 	}
 	if !head {
 		s.slots.hold(r, n, p, last)
@@ -351,9 +355,9 @@ func (s *session) settle() {
 }
 
 // holdBack keeps a turning call, not yet judged, until every reply owed before
-// it has arrived.
+// it has arrived, and the rest of a push that is half out.
 func (s *session) holdBack(args [][]byte) bool {
-	if s.slots.len() == 0 {
+	if s.slots.len() == 0 && !s.pushing {
 		return false
 	}
 	s.commands--

@@ -25,7 +25,7 @@ func (s *session) fed() bool {
 		return false
 	}
 	if s.held != nil {
-		return s.slots.len() == 0
+		return s.slots.len() == 0 && !s.pushing
 	}
 	return s.roomy()
 }
@@ -44,9 +44,6 @@ func (s *session) inWindow() bool {
 func (s *session) gauge() {
 	s.meter()
 	s.full = s.port.Unsent() >= s.highWater()
-	if s.apart != nil {
-		s.breathe()
-	}
 	if s.stuck = s.pipe != nil && s.pipe.Congested(); s.stuck {
 		s.w.congested = true
 	}
@@ -119,6 +116,7 @@ func (s *session) retry() {
 // resume looks whether a session that had to wait may go on.
 func (s *session) resume() {
 	s.letGo()
+	s.breathe()
 	if s.finishing || s.ended {
 		return
 	}
