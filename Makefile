@@ -12,7 +12,7 @@ FUZZTIME    ?= 20s
 ARGS        ?=
 OUT         := bin
 
-.PHONY: help demo build test test-deploy deploy-tools nightly chaos test-clients client-libraries race fuzz bench abuse bench-install lint fmt clean ci redis-server
+.PHONY: help demo build test test-deploy deploy-tools dist nightly chaos test-clients client-libraries race fuzz bench abuse bench-install lint fmt clean ci redis-server
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,12 +65,18 @@ deploy-tools:
 	    { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } >/dev/null; \
 	  else echo "this needs$$missing: install them (Debian: apt-get install$$missing) and try again"; exit 1; fi; fi
 
+dist: deploy-tools ## what is released, into bin/dist: archives, deb, rpm, a FIPS 140-3 variant, bills of materials, checksums; the same bytes each time
+	@rm -rf $(OUT)/dist
+	deploy/packages/dist.sh $(VERSION) $(OUT)/dist
+
 race: redis-server ## the tests under the race detector, the long ones shortened
 	$(GO) test -race -short -timeout 15m $(PKG)
 
-nightly: redis-server ## the long runs: 200,000 decisions against a real server, 10,000,000 verified commands of 200 clients, 1,000 reloads under load
+nightly: redis-server ## the long runs: 200,000 decisions against a real server, 10,000,000 verified commands of 200 clients, 1,000,000 interleavings, 1,000 reloads under load, a value of 512 MiB
 	$(GO) test -count=1 -timeout 30m -run TestDifferential ./acl -args -nightly
+	$(GO) test -count=1 -timeout 10m -run TestAHugeValue -v ./proxy -huge.mib=512
 	$(GO) test -count=1 -timeout 60m -run TestNoReplyReachesAnotherClient -v ./proxy -isolation.commands=10000000 -isolation.clients=200 $(ARGS)
+	$(GO) test -count=1 -timeout 60m -run TestDataReachesOnlyItsOwner -v ./proxy -interleavings=1000000 $(ARGS)
 	$(GO) test -count=1 -timeout 30m -run TestReloadsUnderLoad -v ./cmd/sallyport -args -nightly
 
 chaos: redis-server ## half an hour of harm: 100 histories of ten clients under kills and freezes, 200 kills under write load (ARGS="-chaos.seed=N" repeats one)

@@ -69,6 +69,7 @@ const (
 	// Limits of a user.
 	RateLimited     // more commands a second than the user may make
 	UserConnections // more connections than the user may have
+	RequestTooLarge // would have to be held to be judged and is longer than may be held
 
 	// The record.
 	RecordUnavailable // events can't be kept, and on_full: refuse lets nobody in meanwhile
@@ -132,6 +133,7 @@ var reasonCodes = [reasonCount]string{
 	TTLRequired:          "ttl_required",
 	RateLimited:          "rate_limited",
 	UserConnections:      "user_connections",
+	RequestTooLarge:      "request_too_large",
 	RecordUnavailable:    "record_unavailable",
 }
 

@@ -64,8 +64,12 @@ func slowKinds(s *stage) []slowKind {
 			return nc, redistest.Encode("AUTH", s.proxy.user, s.proxy.password), err
 		}},
 		{"in a command", command, func(ctx context.Context, s *stage, conf *tls.Config) (net.Conn, []byte, error) {
-			nc, _, err := s.proxy.loggedIn(ctx, "mtls", conf)
-			return nc, redistest.Encode("SET", "k", string(make([]byte, 4096))), err
+			nc, client, err := s.proxy.loggedIn(ctx, "mtls", conf)
+			if err != nil {
+				return nil, nil, err
+			}
+			command := redistest.Encode("SET", "k", string(make([]byte, 4096)))
+			return nc, command[1:], client.Write(command[:1]) // its time begins with its first byte
 		}},
 	}
 }

@@ -75,7 +75,11 @@ func main() {
 		os.Exit(exitUsage)
 	}
 	// SIGPIPE too: a reader of our output that goes away would otherwise end us before anything is cleaned up.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	heard := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
+	if !o.abuse { // which writes to connections that were closed, as a part of the play
+		heard = append(heard, syscall.SIGPIPE)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), heard...)
 	run := bench
 	switch {
 	case o.timing:

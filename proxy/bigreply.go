@@ -22,6 +22,9 @@ func (s *session) catchBreath() {
 // letGo has the node go on once the client has caught up, or has left: what it is
 // still owed is then swallowed.
 func (s *session) letGo() {
+	if s.ended {
+		s.stopPouring()
+	}
 	via := s.pace.holding
 	if via == nil {
 		return

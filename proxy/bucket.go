@@ -65,6 +65,11 @@ func (b *bucket) give(n int64) {
 	}
 }
 
+// full says that nothing drawn is still to come in.
+func (b *bucket) full(now time.Duration) bool {
+	return b.rate.Load() <= 0 || b.paid.Load() <= int64(now-burst)
+}
+
 // debt is how long it takes until everything drawn is paid for; 0: it is.
 func (b *bucket) debt(now time.Duration) time.Duration {
 	if b.rate.Load() <= 0 {

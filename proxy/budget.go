@@ -42,9 +42,16 @@ func (s *Server) overfull() bool { return s.held() > s.memory.Load() }
 // excess is how much has to go; 0 or less: nothing.
 func (s *Server) excess() int64 { return s.held() - s.memory.Load()/10*9 }
 
-// account brings what the session's reader and slots keep into the sum.
+// argCost is about what an argument that is kept costs besides its bytes.
+const argCost = 32
+
+// account brings what the session keeps into the sum: requests, replies, a
+// transaction, subscriptions.
 func (s *session) account() {
 	n := int64(s.reader.Buffered() + s.slots.held)
+	for _, a := range s.held {
+		n += int64(len(a)) + argCost
+	}
 	if a := s.apart; a != nil {
 		n += int64(a.subs.bytes)
 		if a.txn != nil {

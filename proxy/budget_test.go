@@ -23,8 +23,8 @@ func TestTheLargestHolderGoesWhenMemoryRunsShort(t *testing.T) {
 		hoarders = append(hoarders, r.login("root"))
 	}
 	for _, c := range hoarders {
-		// A SET of 100 MB whose end never comes.
-		if err := c.Write([]byte("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000000\r\n")); err != nil {
+		// A SET of 60 MB that has to be held, and whose end never comes.
+		if err := c.Write([]byte("*4\r\n$3\r\nSET\r\n$1\r\nk\r\n$60000000\r\n")); err != nil {
 			t.Fatal(err)
 		}
 		part := bytes.Repeat([]byte("x"), 3<<20)

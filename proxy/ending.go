@@ -34,6 +34,7 @@ func (s *session) finish(reason audit.CloseReason) {
 		return
 	}
 	s.finishing, s.reason = true, reason
+	s.stopPouring()
 	// What a client is owed that has said its last word still comes.
 	alone := s.blocked() || reason != audit.CloseClient && s.unattended()
 	if s.slots.len() == 0 && !s.waiting && !s.pushing || alone {

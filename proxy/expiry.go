@@ -132,6 +132,7 @@ func (s *Server) watchTime() {
 // look at its sessions.
 func (s *Server) passTime(now time.Time) {
 	s.proofs.recent.forget(now)
+	s.quotas.forget(now)
 	if end := s.policy.Load().NextEnd(); !end.IsZero() && now.After(end) {
 		err := s.change(func(p *acl.Policy) (*acl.Policy, error) { return p.At(now), nil })
 		if err != nil {

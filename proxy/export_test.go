@@ -9,6 +9,9 @@ func (s *Server) Hold() (release func()) {
 	return func() { close(held) }
 }
 
+// Lingering is how many sockets are open without a session.
+func (s *Server) Lingering() int { return s.lingering() }
+
 // SetUser does what ACL SETUSER does, without a session.
 func (s *Server) SetUser(name string, rules ...string) error {
 	return s.change(func(now *acl.Policy) (*acl.Policy, error) { return now.WithUser(name, rules) })

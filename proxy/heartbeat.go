@@ -46,12 +46,13 @@ func (h *heartbeats) tick() {
 		}
 		beat := h.beats[name]
 		if beat == nil {
-			beat = &heartbeat{h: h, name: name, node: b.State()[0].Address}
+			beat = &heartbeat{h: h, name: name}
 			h.beats[name] = beat
 		}
 		if beat.sent != 0 {
 			continue // a slow node is not given more to do
 		}
+		beat.node = b.State()[0].Address // a backend of that name may have come back with another
 		at := h.w.now().UnixNano()
 		if pool.Pipeline(backend.Key{DB: 0, Proto: 2}).Send(beat, 0, at, ping) == 0 {
 			beat.sent = at

@@ -48,6 +48,10 @@ type player struct {
 	hungUp  bool // EOF
 	left    bool // its connection is gone
 	fled    bool // by a reset of its own
+
+	anything bool // what it reads is not known beforehand, but whose it is
+	keep     bool // it is kept in frames
+	frames   []byte
 }
 
 // owed is a reply.
@@ -83,8 +87,8 @@ func (p *player) say(words ...string) {
 	n := len(p.backlog)
 	p.backlog = resp.AppendCommand(p.backlog, args)
 	p.said += len(p.backlog) - n
-	if *dbg {
-		fmt.Printf("%d says %v muted %v\n", p.who, words, p.mute)
+	if p.pl.trace != nil {
+		p.pl.trace("client %d says %v, muted %v", p.who, words, p.mute)
 	}
 }
 
@@ -435,8 +439,11 @@ func (p *player) read() {
 
 // got judges one frame.
 func (p *player) got(frame string) {
-	if *dbg {
-		fmt.Printf("%d reads %q\n", p.who, frame)
+	if p.pl.trace != nil {
+		p.pl.trace("client %d reads %q", p.who, frame)
+	}
+	if p.keep {
+		p.frames = append(p.frames, frame...)
 	}
 	push := false
 	for word := range strings.FieldsFuncSeq(frame, func(c rune) bool { return c == '\r' || c == '\n' || c == '+' }) {
@@ -454,7 +461,7 @@ func (p *player) got(frame string) {
 		}
 	}
 	switch {
-	case push || p.pl.lies:
+	case push || p.pl.lies || p.anything:
 	case p.pl.dies:
 		p.inOrder(frame)
 	case len(p.want) == 0:

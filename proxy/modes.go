@@ -16,7 +16,6 @@ type track struct {
 	flags    []string // CLIENT TRACKINGINFO's, but "on"
 	prefixes [][]byte
 	redirect int64 // our number of the session that gets the invalidations; 0: none
-	caching  string
 	watched  int32
 	db       int32 // of the SELECT under way
 
@@ -86,6 +85,10 @@ func (s *session) setMode(bit why, args [][]byte, off bool) {
 		s.ok() // it is off
 		return
 	}
+	if s.router != nil {
+		s.fail(errOneNodeModes)
+		return
+	}
 	if s.alone(turnMode, args) {
 		s.apart.turn.mode, s.apart.turn.off = bit, off
 		s.apart.tainted = true
@@ -152,6 +155,18 @@ func (s *session) setTracking(args [][]byte) {
 	s.redirect(copiedArgs(args), id, next)
 }
 
+// call is a CLIENT TRACKING that asks for what there is.
+func (t *track) call() [][]byte {
+	args := [][]byte{[]byte("CLIENT"), []byte("TRACKING"), []byte("ON")}
+	for _, f := range t.flags {
+		args = append(args, []byte(f))
+	}
+	for _, p := range t.prefixes {
+		args = append(args, []byte("PREFIX"), p)
+	}
+	return args
+}
+
 // beginTracking has the own connection begin to track.
 func (s *session) beginTracking(args [][]byte, next *tracking) {
 	s.setMode(whyTracking, args, false)
@@ -197,6 +212,7 @@ func (s *session) redirect(args [][]byte, id int64, next *tracking) {
 func (w *worker) ownID(f *clientFilter, backend string) int64 {
 	for s := w.sessions; s != nil; s = s.next {
 		if f.picks(s) && s.apart != nil && s.apart.own != nil && s.apart.why != 0 && s.facts.backend == backend {
+			s.apart.tainted = true // what it is to hear comes for nobody else who has this connection later
 			return s.apart.own.ID()
 		}
 	}
@@ -283,7 +299,7 @@ func (w *worker) unblock(f *clientFilter, how []byte) int {
 		}
 		call := [][]byte{[]byte("CLIENT"), []byte("UNBLOCK"), strconv.AppendInt(nil, s.apart.own.ID(), 10), how}
 		s.apart.tainted = true // a late waking must not meet the next call
-		pipe := w.pipeline(s.facts.backend, backend.Key{DB: 0, Proto: 2})
+		pipe := w.pipeline(s.facts.backend, backend.Key{DB: 0, Proto: 2, Node: s.apart.own.Key().Node})
 		if pipe.Send(unheard{}, 0, w.now().UnixNano(), call) == 0 {
 			return 1
 		}

@@ -91,6 +91,7 @@ type Limits struct {
 	CommandTimeout       time.Duration // for the rest of a command that has begun, or 64 KiB of it
 	InFlight             int           // calls of one client that are not answered yet
 	RequestBytes         int64         // one command
+	RequestBuffer        int64         // of one command that can't be handed on as it comes
 	RequestArgs          int
 	OutputBytes          int64 // one client's unread replies
 	AuthArgumentBytes    int   // one argument of AUTH or HELLO before login; 0: as any other (16 KiB)
@@ -114,6 +115,7 @@ func DefaultLimits() Limits {
 		CommandTimeout:   30 * time.Second,
 		InFlight:         maxInFlight,
 		RequestBytes:     512 << 20,
+		RequestBuffer:    64 << 20,
 		RequestArgs:      1 << 20,
 		OutputBytes:      64 << 20,
 		Memory:           1 << 30,

@@ -16,10 +16,12 @@ import (
 // change it again is the last one sent until its reply is there (turn).
 type apart struct {
 	own     *backend.Own
-	why     why  // what binds the session to own; 0: nothing
-	tainted bool // own has carried what may have left something behind
-	waited  bool // own has carried WAIT: nobody else gets it
-	choked  bool // own is not read, its session has enough output waiting
+	why     why              // what binds the session to own; 0: nothing
+	tainted bool             // own has carried what may have left something behind
+	waited  bool             // own has carried WAIT: nobody else gets it
+	choked  bool             // own is not read, its session has enough output waiting
+	at      backend.Endpoint // over several nodes: where own leads, or is to
+	watched int              // and the group of the keys that were watched last
 
 	turn turn
 	txn  *transaction
@@ -50,6 +52,12 @@ type turn struct {
 	args [][]byte
 	mode why // kind turnMode: what its success begins or ends
 	off  bool
+
+	// Over several nodes, where the call may have to be made once more.
+	again [][]byte
+	fault []byte // an error reply, until it is whole
+	hops  uint8
+	stray *stray
 }
 
 type turnKind uint8
@@ -104,6 +112,11 @@ func (s *session) turns(call *command.Call) bool {
 func (s *session) have() backend.Failure {
 	a := s.aside()
 	key := backend.Key{DB: s.db, Proto: s.proto}
+	if s.router != nil {
+		if key.Node = s.boundTo(); key.Node == (backend.Endpoint{}) {
+			key.Node = a.at
+		}
+	}
 	if a.own != nil && a.own.Key() != key {
 		a.own.Close() // it rests, and was for what the session has left since
 		a.own = nil
@@ -142,6 +155,17 @@ func (s *session) alone(kind turnKind, args [][]byte) bool {
 	}
 	s.slots.push(s.pipe, wireSize(args), s.at)
 	s.apart.turn = turn{kind: kind, spec: s.call.Spec}
+	if s.blocked() {
+		s.apart.turn.args = copiedArgs(args) // they may be judged again before there is an answer
+	}
+	if s.router != nil && kind != turnExec {
+		s.apart.turn.again = copiedArgs(args)
+		if writes(s.call.Spec) {
+			var at spot
+			at.narrow(s.router, &s.call, args)
+			s.noteWrite(at)
+		}
+	}
 	return true
 }
 
@@ -168,6 +192,9 @@ func (s *session) carry(args [][]byte) {
 		s.end(audit.CloseClient) // it would wait for nobody, as in EOF
 		return
 	}
+	if s.router != nil && !s.aim(args) {
+		return
+	}
 	switch name := s.call.Spec.Name; name {
 	case "multi":
 		s.multi()
@@ -186,6 +213,10 @@ func (s *session) carry(args [][]byte) {
 	case "wait", "waitaof":
 		s.waitFor(args)
 	case "readonly", "readwrite", "asking":
+		if s.router != nil && s.router.Clustered() {
+			s.ok() // it is as if the one node that the client sees had all slots
+			return
+		}
 		s.fail(errNoCluster)
 	default:
 		if s.alone(turnAlone, args) && s.call.Spec.Flags&command.FlagLeavesNothing == 0 && s.call.Spec.Flags&command.FlagBlocking == 0 {

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"fmt"
 	"net"
 	"regexp"
 	"strings"
@@ -28,7 +29,6 @@ func transparent(t *testing.T, node string) *rig {
 type voice struct {
 	t    *testing.T
 	conn net.Conn
-	got  []byte
 }
 
 func (c *voice) say(line string) {
@@ -296,4 +296,73 @@ func TestOwnConnectionsAreBounded(t *testing.T) {
 		said, err := c.Do("WATCH", "k")
 		return err == nil && said == "OK"
 	})
+}
+
+// A connection that invalidations were sent to is nobody else's afterwards: the
+// names of one user's keys are not for another.
+func TestInvalidationsReachNoOtherUser(t *testing.T) {
+	node := redistest.Start(t)
+	r := withRig(t, node.Addr(), func(s *setup) {
+		s.users["b"] = everything
+		s.source = func(src *acl.Source) { src.Modes.Guard, src.Guard.Never = acl.Off, []acl.Text{} }
+	})
+	target := r.login("root")
+	target.Do("HELLO", "3")
+	id, err := target.Do("CLIENT", "ID")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.want(target, "OK", "WATCH", "k")
+	tracking := r.login("root")
+	r.want(tracking, "OK", "CLIENT", "TRACKING", "ON", "REDIRECT", fmt.Sprint(id), "BCAST")
+	r.want(target, "OK", "UNWATCH")
+	var others []*redistest.Client
+	for range 8 { // on all loops, whatever is to be had there
+		c := r.login("b")
+		c.Do("HELLO", "3")
+		r.want(c, "OK", "WATCH", "k")
+		others = append(others, c)
+	}
+	r.want(r.login("root"), "OK", "SET", "secret", "v")
+	for _, c := range others {
+		r.want(c, "v", "GET", "secret")
+	}
+}
+
+// Who hears what others do is heard no more once the policy takes that away,
+// and whoever may still goes on.
+func TestWhoMayListenNoMoreIsEnded(t *testing.T) {
+	node := redistest.Start(t)
+	open := func(src *acl.Source) { src.Guard.Never = []acl.Text{} }
+	for call, rights := range map[string]string{
+		"MONITOR": "~* +monitor", "SUBSCRIBE news": "+subscribe &*", "BLPOP mine 0": "~mine +blpop", "CLIENT TRACKING ON BCAST PREFIX mine:": "~mine:*",
+	} {
+		t.Run(strings.Fields(call)[0], func(t *testing.T) {
+			users := map[string]string{"root": everything, "b": "on +@connection " + rights, "c": "on +@connection " + rights}
+			r := withRig(t, node.Addr(), func(s *setup) { s.users, s.source = users, open })
+			for _, name := range []string{"b", "c"} {
+				c := r.login(name)
+				c.Do("HELLO", "3")
+				if err := c.Send(strings.Fields(call)...); err != nil {
+					t.Fatal(err)
+				}
+				if strings.HasPrefix(call, "BLPOP") {
+					eventually(t, 10*time.Second, "the call blocks", func() bool {
+						info, err := node.Info("clients")
+						return err == nil && info["blocked_clients"] != "0"
+					})
+				} else if said, err := c.Receive(); err != nil {
+					t.Fatal(said, err)
+				}
+			}
+			users["b"] = "on +@connection ~others"
+			r.server.SetPolicy(compileWith(t, users, nil, open))
+			r.await("close_conn", "user", "b", "reason", "policy_changed")
+			for _, s := range r.events.all() {
+				if s.is("close_conn", "user", "c") {
+					t.Fatal("one that still may listen was ended, too")
+				}
+			}
+		})
+	}
 }

@@ -59,11 +59,26 @@ func (q *quotas) enter(key quotaKey, l acl.Limits, now time.Time, forced bool) *
 	return one
 }
 
-// leave counts a session out.
-func (q *quotas) leave(one *quota) {
+// leave counts a session out. What its user has drawn is remembered until it has
+// come in again: who parts and returns must not find the buckets full.
+func (q *quotas) leave(one *quota, now time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if one.sessions--; one.sessions == 0 {
+	one.sessions--
+	q.drop(one, now)
+}
+
+// forget drops users who are gone and whose buckets are full again.
+func (q *quotas) forget(now time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, one := range q.all {
+		q.drop(one, now)
+	}
+}
+
+func (q *quotas) drop(one *quota, now time.Time) {
+	if since := now.Sub(q.epoch); one.sessions == 0 && one.commands.full(since) && one.bytes.full(since) {
 		delete(q.all, one.key)
 	}
 }
@@ -145,7 +160,7 @@ func (s *session) withdraw() {
 		h.quota.commands.give(h.tokens)
 		delete(s.w.shares, h.quota)
 	}
-	s.w.srv.quotas.leave(h.quota)
+	s.w.srv.quotas.leave(h.quota, s.w.now())
 	if s.pace.broke {
 		s.pace.broke = false
 		s.resume()

@@ -95,11 +95,38 @@ func TestWhatALoopDidNotUseGoesBack(t *testing.T) {
 	q := a.s.pace.share.quota
 	a.s.withdraw()
 	b.s.withdraw()
-	if len(st.w.shares) != 0 || len(st.w.srv.quotas.all) != 0 {
-		t.Fatalf("%d shares and %d quotas are left of nobody", len(st.w.shares), len(st.w.srv.quotas.all))
+	if len(st.w.shares) != 0 {
+		t.Fatalf("%d shares are left of nobody", len(st.w.shares))
 	}
 	if got := q.commands.take(st.w.sinceEpoch(), 5000); got < 998 {
 		t.Fatalf("the bucket holds %d of 1000 after one call", got)
+	}
+}
+
+// Whoever parts and comes back finds the buckets as they were left, until what
+// was drawn has come in again; then nothing is kept of those who are gone.
+func TestWhoPartsAndReturnsHasNoNewRate(t *testing.T) {
+	st := newStage(t, 1, 1)
+	a := st.sessions[0]
+	st.limited(func(l *Limits) { l.CommandsPerSecond = 100 })
+	if answered, _ := st.pings(a, 150); answered != 100 {
+		t.Fatalf("%d were answered at once, not 100", answered)
+	}
+	for range 5 {
+		a.s.withdraw()
+		a.s.enroll(&acl.Principal{User: a.s.user}, true)
+		if answered, _ := st.pings(a, 10); answered > 1 {
+			t.Fatalf("a new session had %d more", answered)
+		}
+	}
+	quotas := &st.w.srv.quotas
+	a.s.withdraw()
+	if quotas.forget(st.now); len(quotas.all) != 1 {
+		t.Fatal("what was drawn is forgotten at once")
+	}
+	st.now = st.now.Add(1100 * time.Millisecond)
+	if quotas.forget(st.now); len(quotas.all) != 0 {
+		t.Fatal("a user who is gone and owes nothing is kept")
 	}
 }
 

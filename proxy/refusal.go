@@ -175,6 +175,8 @@ func protocolFault(err error) (acl.Reason, string) {
 		return acl.ProtocolError, "ERR Protocol error"
 	case fault.Kind == resp.CrossProtocol:
 		return acl.CrossProtocol, ""
+	case fault.Kind == resp.TooLarge:
+		return acl.RequestTooLarge, "ERR " + fault.Text
 	default:
 		return acl.ProtocolError, "ERR " + fault.Text
 	}
@@ -182,8 +184,11 @@ func protocolFault(err error) (acl.Reason, string) {
 
 // closeFor is why a connection ends after such bytes.
 func closeFor(reason acl.Reason) audit.CloseReason {
-	if reason == acl.CrossProtocol {
+	switch reason {
+	case acl.CrossProtocol:
 		return audit.CloseCrossProtocol
+	case acl.RequestTooLarge:
+		return audit.CloseRequestLimit
 	}
 	return audit.CloseProtocolError
 }

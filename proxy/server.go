@@ -231,8 +231,8 @@ func (s *Server) Fatal() <-chan error { return s.fatal }
 
 // Drain ends service gently: not ready, then (after Shutdown.Delay) no new
 // connections, then each session closes once its owed replies have left. It
-// returns when all are gone, or with an error when ctx or Shutdown.Timeout ends
-// first; Close cuts what is left.
+// returns when all are gone and their last bytes have left, or with an error
+// when ctx or Shutdown.Timeout ends first; Close cuts what is left.
 func (s *Server) Drain(ctx context.Context) error {
 	s.draining.Store(true)
 	s.mu.Lock()
@@ -248,7 +248,10 @@ func (s *Server) Drain(ctx context.Context) error {
 		defer cancel()
 	}
 	s.each((*worker).drain)
-	return s.gate.empty(ctx)
+	if err := s.gate.empty(ctx); err != nil {
+		return err
+	}
+	return s.lastBytes(ctx)
 }
 
 func wait(ctx context.Context, d time.Duration) error {
@@ -312,6 +315,7 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.CommandTimeout, d.CommandTimeout)
 	fill(&l.InFlight, d.InFlight)
 	fill(&l.RequestBytes, d.RequestBytes)
+	fill(&l.RequestBuffer, d.RequestBuffer)
 	fill(&l.RequestArgs, d.RequestArgs)
 	fill(&l.OutputBytes, d.OutputBytes)
 	fill(&l.Memory, d.Memory)

@@ -189,6 +189,9 @@ func TestDrainDeliversWhatIsOwedAndEndsAtAReplyBoundary(t *testing.T) {
 		t.Fatal("ready while draining")
 	}
 	r.await("close_conn", "reason", "drain")
+	if n := r.server.Lingering(); n != 0 {
+		t.Errorf("%d sockets are still open: the end of the process would reset them, and what they have not delivered is lost", n)
+	}
 	if _, err := net.Dial("tcp", "127.0.0.1:1"); err == nil {
 		t.Fatal("unexpected listener")
 	}

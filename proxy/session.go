@@ -39,29 +39,34 @@ type session struct {
 	names  *command.Names // what this listener calls commands; nil: as everybody does
 	hidden error          // the call being served names what the listener doesn't have
 
-	user      *acl.User     // nil: not authenticated
-	who       acl.Principal // user, and how that was proved
-	proto     int
-	db        int
-	name      []byte
-	libName   []byte
-	libVer    []byte
-	pipe      *backend.Pipeline
-	method    audit.Method
-	commands  uint64
-	refused   uint64
-	bytesIn   uint64
-	bytesOut  uint64
-	began     time.Time
-	active    time.Time
-	at        int64 // this turn's clock, Unix ns
-	fold      audit.Folder
-	authTimer loop.Timer
-	idleTimer loop.Timer
-	trial     *trial // an attempt to log in that is not answered yet
-	lease     *lease // nil: what was proved does not end by itself
+	user       *acl.User     // nil: not authenticated
+	who        acl.Principal // user, and how that was proved
+	proto      int
+	db         int
+	name       []byte
+	libName    []byte
+	libVer     []byte
+	pipe       *backend.Pipeline
+	router     *backend.Router // nil: the backend is one node
+	method     audit.Method
+	commands   uint64
+	refused    uint64
+	bytesIn    uint64
+	bytesOut   uint64
+	began      time.Time
+	active     time.Time
+	at         int64 // this turn's clock, Unix ns
+	fold       audit.Folder
+	authTimer  loop.Timer
+	idleTimer  loop.Timer
+	generation uint64 // of the topology by which the last call was routed
+	detours    int    // calls that are being sent on to another node
+	wrote      int32  // over several nodes: the group of the last write's keys, counted from 1; 0: none
+	trial      *trial // an attempt to log in that is not answered yet
+	lease      *lease // nil: what was proved does not end by itself
 
-	pace pace // the limits it is held to
+	pace pace  // the limits it is held to
+	pour *pour // a request whose last argument is being handed on
 
 	apart     *apart           // nil: nothing but shared calls
 	kept      int64            // what account last counted
@@ -138,6 +143,12 @@ func (s *session) feed(p []byte) {
 // drive serves calls until there is none whole or the session has to wait.
 func (s *session) drive() {
 	for s.fed() {
+		if s.pour != nil {
+			if !s.pourOn() {
+				break
+			}
+			continue
+		}
 		var args [][]byte
 		if s.held != nil {
 			args, s.held = s.held, nil
@@ -153,6 +164,9 @@ func (s *session) drive() {
 			}
 		}
 		if args == nil {
+			if s.takeLarge() {
+				continue
+			}
 			if s.eof {
 				s.finish(audit.CloseClient)
 			}
@@ -173,7 +187,7 @@ func (s *session) serve(args [][]byte) {
 		s.unheardOf(args)
 	}
 	call := &s.call
-	if fault == nil && (call.Class != command.Shared && s.turns(call) || s.pipe != nil && s.pipe.Gone()) && s.holdBack(args) {
+	if fault == nil && (call.Class != command.Shared && s.turns(call) || s.pipe != nil && s.pipe.Gone() || s.shifted() || s.goesAside(call)) && s.holdBack(args) {
 		return
 	}
 	if s.apart != nil {
@@ -222,6 +236,14 @@ func (s *session) serve(args [][]byte) {
 
 // forward sends the call as it was judged to the node.
 func (s *session) forward(args [][]byte) {
+	if s.pace.announced > 0 || s.goesAside(&s.call) {
+		s.forwardAside(args)
+		return
+	}
+	if s.router != nil {
+		s.route(args)
+		return
+	}
 	if s.pipe == nil || s.pipe.Gone() {
 		s.pipe = s.w.pipeline(s.facts.backend, backend.Key{DB: s.db, Proto: s.proto})
 	}
@@ -257,6 +279,11 @@ func (s *session) Reply(tag uint64, n int, p []byte, last bool) {
 		panic("proxy: a reply for a call that is owed none")
 	}
 	if s.apart != nil && s.apart.turn.kind != noTurn {
+		if s.router != nil {
+			if p = s.astray(tag, n, p, last); p == nil {
+				return // it goes to another node, or may have to
+			}
+		}
 		s.apart.turn.heard(p)
 		if s.apart.txn != nil {
 			s.apart.txn.heard(p, s.proto)
@@ -297,6 +324,9 @@ func (s *session) Fail(tag uint64, f backend.Failure) {
 		return
 	}
 	n := 1
+	if s.apart != nil {
+		s.apart.turn.fault = nil
+	}
 	if s.apart != nil && s.apart.turn.kind == turnSubscribe {
 		n = int(r.n - r.got) // one answer for all of its channels
 	}

@@ -56,6 +56,13 @@ func (q *slots) push(via *backend.Pipeline, size int, at int64) {
 	q.add(run{via: via, at: at, size: size, n: 1, mute: q.mute})
 }
 
+// alone is push for a call whose reply may come before those of earlier ones.
+func (q *slots) alone(via *backend.Pipeline, size int, at int64) {
+	q.next++
+	q.owed += size
+	q.add(run{via: via, at: at, size: size, n: 1, mute: q.mute})
+}
+
 // literal takes the next slot for a call whose whole reply is known. The reply
 // counts as owed, so that a client can't have any number of answers made here
 // pile up behind one that is slow to come.

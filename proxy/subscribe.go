@@ -22,6 +22,8 @@ const (
 	bySsubscribe
 )
 
+var monitorCall = [][]byte{[]byte("MONITOR")}
+
 // nameCost is about what one subscription holds besides its name.
 const nameCost = 64
 
@@ -126,6 +128,9 @@ func (s *session) subscribe(args [][]byte) {
 	s.slots.mute = loud
 	a.tainted = true
 	a.turn = turn{kind: turnSubscribe, spec: s.call.Spec, args: copiedArgs(args[1:])}
+	if s.router != nil {
+		a.turn.again = copiedArgs(args)
+	}
 }
 
 // subscribed acts on the last confirmation.
@@ -207,19 +212,31 @@ func (s *session) outOfTurn(args [][]byte) bool {
 	return true
 }
 
-// mayListen reports whether the user may subscribe to everything that the
-// session has subscribed to, as Redis asks when rights change.
+// mayListen reports whether the user may still have what the session is to hear,
+// as Redis asks when rights change: what it has subscribed to, what others do,
+// the names of keys it tracks, the element a call of its blocks for.
 func (s *session) mayListen() bool {
-	if s.apart == nil || s.apart.subs.none() {
+	a := s.apart
+	switch {
+	case a == nil:
 		return true
+	case a.why&whyMonitor != 0 && !s.mayNow(monitorCall),
+		a.why&whyTracking != 0 && !s.mayNow(a.track.call()),
+		s.blocked() && !s.mayNow(a.turn.args):
+		return false
 	}
-	var call command.Call
 	for f, verb := range [...]string{"subscribe", "psubscribe", "ssubscribe"} {
-		for name := range s.apart.subs.names[f] {
-			if s.w.table.Parse([][]byte{[]byte(verb), []byte(name)}, &call) != nil || !s.w.policy.Decide(s.user, &call).Allowed {
+		for name := range a.subs.names[f] {
+			if !s.mayNow([][]byte{[]byte(verb), []byte(name)}) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// mayNow holds a call that was made before against the policy now in force.
+func (s *session) mayNow(args [][]byte) bool {
+	var call command.Call
+	return s.w.table.Parse(args, &call) == nil && s.w.policy.Decide(s.user, &call).Allowed
 }

@@ -25,6 +25,12 @@ type transaction struct {
 	outcome *outcome // of EXEC, where there are selects
 	moved   bool     // one of the selects was carried out
 	db      int      // by that one
+
+	at     spot   // over several nodes: of the keys
+	apart  bool   // which lie apart
+	writes bool   // it may write to them
+	asking bool   // the node is about to get their slot
+	astray []byte // what the node said of a call that belongs elsewhere
 }
 
 // selection is a SELECT within a transaction.
@@ -98,11 +104,14 @@ func (s *session) queue(args [][]byte) bool {
 	case call.Class == command.Pinned && call.Spec.Flags&(command.FlagLeavesNothing|command.FlagBlocking) == 0:
 		t.tainted = true
 	}
+	if s.router != nil && !s.queuePlace(args) {
+		return true
+	}
 	if t.dirty { // it can't run any more: there is no need to keep it
 		s.emit(replyQueued)
 		return true
 	}
-	size := wireSize(args)
+	size := keptSize(args)
 	if t.bytes+size > maxTransactionBytes || len(t.calls) >= maxTransactionCalls {
 		t.dirty, t.calls, t.bytes = true, nil, 0
 		s.fail(errTooLarge)
@@ -131,6 +140,9 @@ func (s *session) queueSelect(args [][]byte) bool {
 		s.apart.txn.dirty = true
 		s.fail(errDBRange)
 		return false
+	}
+	if s.router != nil && s.router.Clustered() {
+		return true // its node answers, and stays where it is
 	}
 	if t := s.apart.txn; !t.dirty {
 		t.selects = append(t.selects, selection{len(t.calls), int(n)})
@@ -182,6 +194,16 @@ func (t *transaction) heard(p []byte, proto int) {
 		}
 		o.n++
 	}
+}
+
+// keptSize is about what a queued call costs in memory: its bytes, its
+// arguments' places in it, and its own among the calls.
+func keptSize(args [][]byte) int {
+	n := 64
+	for _, a := range args {
+		n += len(a) + argCost
+	}
+	return n
 }
 
 // copiedArgs copies a call's arguments into one piece of memory.
@@ -238,15 +260,15 @@ func (s *session) exec() {
 		s.fail(errExecRefused + text)
 		return
 	}
+	if !s.aimBlock(t) {
+		return
+	}
 	if f := s.have(); f != 0 {
 		s.endTransaction()
 		s.declined(f)
 		return
 	}
-	s.pipe.Send(unheard{}, 0, s.at, multiCall)
-	for i, args := range t.calls {
-		s.pipe.Send(unheard{}, uint64(i)+1, s.at, args)
-	}
+	s.sendBlock(t)
 	s.w.table.Parse(execCall, &s.call)
 	s.alone(turnExec, execCall)
 	s.apart.tainted = s.apart.tainted || t.tainted || len(t.selects) > 0
@@ -254,7 +276,24 @@ func (s *session) exec() {
 		s.apart.txn = nil // it could not be sent
 		return
 	}
-	t.calls, t.bytes = nil, 0
+	if s.router == nil { // else it may have to be sent to another node
+		t.calls, t.bytes = nil, 0
+	}
+}
+
+// sendBlock sends all of a transaction but its EXEC.
+func (s *session) sendBlock(t *transaction) {
+	var ears backend.Waiter = unheard{}
+	if s.router != nil {
+		ears = &scout{t: t}
+	}
+	if t.asking {
+		s.pipe.Send(unheard{}, 0, s.at, askingCall)
+	}
+	s.pipe.Send(ears, 0, s.at, multiCall)
+	for i, args := range t.calls {
+		s.pipe.Send(ears, uint64(i)+1, s.at, args)
+	}
 }
 
 // rejudge holds what is queued against the policy now in force. It gives the

@@ -24,6 +24,12 @@ func (s *session) fed() bool {
 	if s.inTurn() {
 		return false
 	}
+	if s.pace.alone && s.pour == nil {
+		if s.slots.len() > 0 {
+			return false
+		}
+		s.pace.alone = false
+	}
 	if s.held != nil {
 		return s.slots.len() == 0 && !s.pushing
 	}
@@ -36,7 +42,7 @@ func (s *session) roomy() bool {
 }
 
 func (s *session) inWindow() bool {
-	return s.slots.len() < s.w.limits.InFlight && s.slots.owed < maxInFlightBytes
+	return s.detours == 0 && s.slots.len() < s.w.limits.InFlight && s.slots.owed < maxInFlightBytes
 }
 
 // gauge looks at both ends. Calls that the node does not take would pile up in
@@ -44,8 +50,11 @@ func (s *session) inWindow() bool {
 func (s *session) gauge() {
 	s.meter()
 	s.full = s.port.Unsent() >= s.highWater()
-	if s.stuck = s.pipe != nil && s.pipe.Congested(); s.stuck {
+	if s.stuck = s.pipe != nil && s.pipe.Congested() || s.router != nil && s.router.Congested(); s.stuck {
 		s.w.congested = true
+	}
+	if s.pour != nil && s.pour.pipe != nil {
+		s.gaugePour()
 	}
 	if s.pace.strained = s.overShare(); s.pace.strained {
 		s.w.strain()
@@ -88,7 +97,7 @@ func (s *session) backpressure() {
 // obstacle is what holds back a session that is not fed, for the metric.
 func (s *session) obstacle() metrics.Obstacle {
 	switch {
-	case s.waiting || s.held != nil:
+	case s.waiting || s.held != nil || s.pace.alone && s.pour == nil:
 		return metrics.PausedOrder
 	case s.pace.broke:
 		return metrics.PausedRate
@@ -108,6 +117,15 @@ func (s *session) obstacle() metrics.Obstacle {
 // after this turn's flush, which may well take all of it. Where the kernel has
 // already taken less than it was given, Drained will come instead.
 func (s *session) retry() {
+	if s.pouredFull() {
+		if !s.pour.pipe.Blocked() {
+			s.port.Again() // this turn's flush may take all of it
+		}
+		return
+	}
+	if s.pace.alone && s.pour == nil {
+		return // its reply is waited for
+	}
 	if !s.waiting && s.held == nil && !s.inTurn() && s.inWindow() && !s.stuck && !s.pace.broke && !s.pace.strained && !s.port.Blocked() {
 		s.port.Again()
 	}

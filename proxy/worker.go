@@ -31,7 +31,8 @@ type worker struct {
 	pipeline func(name string, k backend.Key) *backend.Pipeline
 	own      func(name string, k backend.Key, account string, owner backend.Owner) (*backend.Own, backend.Failure)
 	probe    func(name string, k backend.Key, done func(error))
-	sessions *session // head of the list
+	aside    func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) // for one big request
+	sessions *session                                                              // head of the list
 	count    *metrics.Loop
 	whole    latency // of calls, until they are handed to count
 	behind   latency // of the backends
@@ -68,6 +69,7 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 	}
 	w.count = srv.metrics.NewLoop()
 	w.pipeline, w.own, w.probe = w.pooled, w.ownConnection, w.probePool
+	w.aside = func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) { return w.pool(name).Aside(k) }
 	w.setLimits(w.limits)
 	for name := range srv.backends.Load().now {
 		w.pool(name)
@@ -85,6 +87,7 @@ func (w *worker) setLimits(l Limits) {
 	w.readerLimits = resp.Limits{
 		Args: l.RequestArgs, Bulk: int(l.RequestBytes), Inline: 64 << 10,
 		Request: int(l.RequestBytes) + requestOverhead,
+		Held:    int(l.RequestBuffer), Stream: int(min(bigRequest, l.RequestBuffer)),
 	}
 }
 
@@ -97,6 +100,7 @@ func (w *worker) join(s *session, c *loop.Conn) {
 	s.reader.Reset(w.loginLimits, w.loop.Buffers())
 	s.names = s.facts.in.names.Load()
 	s.proto = 2
+	s.router = w.pool(s.facts.backend).Router()
 	s.active = w.now()
 	s.began = w.now()
 	if s.next = w.sessions; s.next != nil {

@@ -38,9 +38,11 @@ or a bad configuration, 3 findings under check --strict.`,
 		newExplain(std),
 		newACL(std),
 		newCert(std),
+		newImport(std),
 		newToken(std),
 		newAudit(std),
 		newAdmin(std),
+		newMan(),
 		newVersion(std),
 	)
 	return root

@@ -133,6 +133,7 @@ const (
 	CloseBackendLost                            // its own backend connection died
 	ClosePanic                                  // a fault of ours while serving it
 	CloseUserConnections                        // its user has as many connections as allowed
+	CloseRequestLimit                           // a request larger than may be held
 	CloseCommandTimeout                         // began a command and did not send the rest in time
 	CloseUnrecorded                             // its new_conn could not be put on a record that must be kept
 )
@@ -143,7 +144,7 @@ var closeNames = [...]string{
 	CloseRevoked: "certificate_revoked", ClosePolicyChanged: "policy_changed", CloseOutputLimit: "output_limit",
 	CloseMemoryLimit: "memory_limit", CloseProtocolError: "protocol_error", CloseCrossProtocol: "cross_protocol",
 	CloseKilled: "killed", CloseDrain: "drain", CloseBackendLost: "backend_lost", ClosePanic: "panic",
-	CloseUserConnections: "user_connections", CloseCommandTimeout: "command_timeout",
+	CloseUserConnections: "user_connections", CloseRequestLimit: "request_limit", CloseCommandTimeout: "command_timeout",
 	CloseUnrecorded: "unrecorded",
 }
 

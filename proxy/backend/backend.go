@@ -126,6 +126,7 @@ type Pool struct {
 	b      *Backend
 	l      *loop.Loop
 	lines  map[Key]*line
+	router *Router        // nil: all calls go to one node
 	owns   ownList        // connections of single sessions, oldest first
 	spare  map[Key][]*Own // of these, clean ones that nobody has now
 	apart  Stats          // of owns: a blocked call is no latency
@@ -157,6 +158,7 @@ type line struct {
 func (b *Backend) Pool(l *loop.Loop) *Pool {
 	p := &Pool{b: b, l: l, lines: make(map[Key]*line), spare: make(map[Key][]*Own)}
 	b.follow(p)
+	p.router = newRouter(p)
 	p.Pipeline(Key{DB: 0, Proto: 2})
 	return p
 }
@@ -229,6 +231,9 @@ func (p *Pool) Close() {
 	p.closed = true
 	p.closeRetired()
 	p.b.leave(p)
+	if p.router != nil {
+		defer p.router.close()
+	}
 	for _, ln := range p.lines {
 		ln.retry.Stop()
 		ln.outage.over()
@@ -290,6 +295,9 @@ func (ln *line) connected(n *node, err error) {
 	ln.up(true)
 	ln.Attach(ln.conn)
 	ln.tell(nil)
+	if ln.Pipeline.retired.so {
+		ln.pool.eased() // whoever pours may go on
+	}
 }
 
 // tell answers everybody who asked how the attempt ended.
@@ -319,6 +327,11 @@ func (ln *line) unreachable(err error) {
 	if ln.own != nil {
 		ln.pool.b.complain(err)
 		ln.own.lost(false)
+		return
+	}
+	if ln.forget() {
+		ln.pool.b.complain(err)
+		ln.finish()
 		return
 	}
 	if ln.hold(err) {

@@ -25,6 +25,9 @@ type retirement struct {
 	held   bool       // not read, at its client's wish
 	retire func()     // has a fresh connection opened; nil: there is none to be had
 	timer  loop.Timer // of the reserve
+
+	pouring bool   // a call has begun whose last argument is not complete
+	abort   func() // ends the connection; nil: nobody pours here
 }
 
 // watch looks at a piece of a reply that is not whole. big: the connection is
@@ -82,9 +85,11 @@ func (ln *line) retired() {
 	}
 	pool.Stats.Retired++
 	delete(pool.lines, ln.key)
-	if pool.leaving == nil {
-		pool.leaving, pool.reserve = make(map[*line]bool), make(map[Key]*line)
+	if pool.router != nil {
+		pool.router.Generation++ // what is sent over the fresh connection could overtake what is owed here
 	}
+	pool.makeRoom()
+	ln.Pipeline.retired.abort = ln.abort
 	pool.leaving[ln] = true
 	if next := pool.reserve[ln.key]; next != nil {
 		delete(pool.reserve, ln.key)
@@ -96,11 +101,17 @@ func (ln *line) retired() {
 	pool.Pipeline(ln.key)
 }
 
+func (p *Pool) makeRoom() {
+	if p.leaving == nil {
+		p.leaving, p.reserve = make(map[*line]bool), make(map[Key]*line)
+	}
+}
+
 // drained is asked after each read: a retired connection that owes nothing more
 // stands by, or is closed where one does already.
 func (ln *line) drained() {
 	pool := ln.pool
-	if ln.state != ready || ln.Outstanding() > 0 || ln.framer.Partial() || !pool.leaving[ln] {
+	if ln.state != ready || ln.Pipeline.retired.pouring || ln.Outstanding() > 0 || ln.framer.Partial() || !pool.leaving[ln] {
 		return
 	}
 	delete(pool.leaving, ln)

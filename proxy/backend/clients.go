@@ -98,7 +98,10 @@ func (b *Backend) Places() []Endpoint {
 	}
 	var out []Endpoint
 	for _, s := range t.Shards {
-		out = append(append(out, s.Primary), s.Replicas...)
+		if s.Primary != (Endpoint{}) { // else nobody is it now
+			out = append(out, s.Primary)
+		}
+		out = append(out, s.Replicas...)
 	}
 	return out
 }

@@ -27,12 +27,15 @@ const (
 // Routing says how a deployment of several nodes is found. The zero value is a
 // standalone node.
 type Routing struct {
-	Kind      Kind
-	Allow     Allowed       // nothing in it: the hosts of Nodes and Sentinels alone
-	Sentinels Sentinels     // of Kind Sentinel
-	Control   *Login        // how the control plane introduces itself; nil: as everybody
-	Refresh   time.Duration // between two looks at the topology when nothing happens; 0: 10 s
-	Wait      time.Duration // how long calls wait for a node that is away before they are refused; 0: not at all
+	Kind         Kind
+	Allow        Allowed       // nothing in it: the hosts of Nodes and Sentinels alone
+	Sentinels    Sentinels     // of Kind Sentinel
+	Distribution *Distribution // of Kind Sharded: over Nodes, in their order
+	Whole        bool          // calls whose keys lie on several shards are refused, not split
+	Control      *Login        // how the control plane introduces itself; nil: as everybody
+	Announce     string        // host:port by which cluster clients find this proxy; empty: where they have connected to
+	Refresh      time.Duration // between two looks at the topology when nothing happens; 0: 10 s
+	Wait         time.Duration // how long calls wait for a node that is away before they are refused; 0: not at all
 
 	// Pinged hears of every health check, Changed of every new topology, Broke of
 	// every node that has failed too many checks. They are called from goroutines
@@ -52,10 +55,10 @@ type Login struct {
 // Same reports whether two say the same of everything that can't change while
 // running: all but how the control plane logs in.
 func (r *Routing) Same(o *Routing) bool {
-	return r.Kind == o.Kind && r.Refresh == o.Refresh && r.Wait == o.Wait &&
+	return r.Kind == o.Kind && r.Refresh == o.Refresh && r.Wait == o.Wait && r.Whole == o.Whole && r.Announce == o.Announce &&
 		slices.Equal(r.Allow.Networks, o.Allow.Networks) && slices.Equal(r.Allow.Names, o.Allow.Names) &&
 		r.Sentinels.Name == o.Sentinels.Name && slices.Equal(r.Sentinels.Nodes, o.Sentinels.Nodes) &&
-		(r.Sentinels.Login.TLS == nil) == (o.Sentinels.Login.TLS == nil)
+		r.Distribution.same(o.Distribution) && (r.Sentinels.Login.TLS == nil) == (o.Sentinels.Login.TLS == nil)
 }
 
 // logins are how the control plane introduces itself.
@@ -126,6 +129,9 @@ func newControl(o *Options, login func() *Login) *control {
 	c.logins.Store(loginsOf(&o.Routing))
 	if c.routing.Refresh <= 0 {
 		c.routing.Refresh = usualRefresh
+	}
+	if c.routing.Kind == Sharded {
+		c.topology.Store(c.fixed())
 	}
 	return c
 }

@@ -69,7 +69,7 @@ func (c *control) options(p peer) *redis.Options {
 		},
 		Protocol: 2, MaxRetries: -1, DialerRetries: 1,
 		DialTimeout: controlTimeout, ReadTimeout: controlTimeout, WriteTimeout: controlTimeout, ContextTimeoutEnabled: true,
-		PoolSize: 2, DisableIdentity: true,
+		PoolSize: 8, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 }
@@ -117,10 +117,25 @@ func (c *control) ask(ctx context.Context, p peer, question ...any) (any, error)
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
 	reply, err := cl.redis.Do(ctx, question...).Result()
+	if said := redis.Error(nil); err != nil && !errors.As(err, &said) {
+		c.discard(p, cl)
+	}
 	if err != nil {
 		return nil, c.cleaned(p, err)
 	}
 	return reply, nil
+}
+
+// discard ends a connection that failed; the next question begins another. The
+// library would go on dialling by itself, beyond the end of its client, once as
+// many attempts have failed as its pool is large: that many never are at once.
+func (c *control) discard(p peer, cl *contact) {
+	c.mu.Lock()
+	if c.clients[p] == cl {
+		delete(c.clients, p)
+	}
+	c.mu.Unlock()
+	cl.redis.Close()
 }
 
 // cleaned is an error without what a peer may have repeated of a login.

@@ -22,6 +22,7 @@ type Member struct {
 // same way twemproxy does. Immutable, safe for concurrent use.
 type Distribution struct {
 	kind   string
+	name   string // of the hash function
 	hash   func([]byte) uint32
 	tag    [2]byte // what stands around the part of a key that is hashed; zero: the whole key
 	points []point // of ketama, by value
@@ -44,7 +45,7 @@ func Hashes() []string { return slices.Sorted(maps.Keys(hashes)) }
 // NewDistribution builds one. kind and hash are of Distributions and Hashes; tag
 // is empty or two bytes.
 func NewDistribution(kind, hash, tag string, members []Member) (*Distribution, error) {
-	d := &Distribution{kind: kind, hash: hashes[hash], size: len(members)}
+	d := &Distribution{kind: kind, name: hash, hash: hashes[hash], size: len(members)}
 	switch {
 	case d.hash == nil:
 		return nil, fmt.Errorf("no hash function %q", hash)
@@ -125,6 +126,15 @@ func ketamaRing(members []Member, order []int) []point {
 	}
 	slices.SortStableFunc(ring, func(a, b point) int { return cmp.Compare(a.value, b.value) })
 	return ring
+}
+
+// same reports whether two put every key in the same place.
+func (d *Distribution) same(o *Distribution) bool {
+	if d == nil || o == nil {
+		return d == o
+	}
+	return d.kind == o.kind && d.name == o.name && d.tag == o.tag && d.size == o.size &&
+		slices.Equal(d.points, o.points) && slices.Equal(d.turns, o.turns)
 }
 
 // Of gives the index of the member that a key belongs to.

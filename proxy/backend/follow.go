@@ -59,6 +59,9 @@ func (b *Backend) Same(o *Options) bool {
 	return slices.Equal(o.Nodes, b.opts.Nodes) && (o.TLS == nil) == (b.login.Load().tls == nil) && o.Routing.Same(&b.opts.Routing)
 }
 
+// Announce is Routing.Announce.
+func (b *Backend) Announce() string { return b.opts.Routing.Announce }
+
 // leave ends that.
 func (b *Backend) leave(p *Pool) {
 	b.mu.Lock()
@@ -208,13 +211,20 @@ func (p *Pool) retarget(broken Endpoint) {
 	if p.closed {
 		return
 	}
+	if p.router != nil {
+		p.router.update()
+	}
 	p.retargetRetired(broken)
+	p.retargetOwn(broken)
 	for k, ln := range p.lines {
 		want, err := p.b.target(k)
 		switch {
 		case err == errElsewhere:
 			delete(p.lines, k)
 			ln.abandon()
+		case p.router != nil && ln.conn == nil && k.Node != (Endpoint{}) && !p.router.topo.leads(k.Node):
+			ln.outage.spent, ln.outage.held = true, false
+			ln.drop(backoff) // what waits here finds its way to the new primary
 		case ln.conn != nil && (ln.at != want || ln.at == broken):
 			conn := ln.conn
 			ln.lose(errElsewhere)
@@ -225,6 +235,20 @@ func (p *Pool) retarget(broken Endpoint) {
 			ln.failed = 0
 			ln.pool.l.Arm(&ln.retry, 0, ln.dialAgain)
 		}
+	}
+}
+
+// retargetOwn ends connections of single sessions that lead elsewhere now: what
+// they watch, wait for or are subscribed to is no longer there.
+func (p *Pool) retargetOwn(broken Endpoint) {
+	for o := p.owns.first; o != nil; {
+		next := o.next
+		want, err := p.b.target(o.line.key)
+		if o.line.conn != nil && (err != nil || o.line.at != want || o.line.at == broken) {
+			o.lost(o.state == spare)
+			next = p.owns.first // its owner may have closed others
+		}
+		o = next
 	}
 }
 

@@ -419,6 +419,9 @@ func (p *Pipeline) direct(o *Own, piece []byte) direction {
 // deliver hands a piece of a frame to whom it is for.
 func (p *Pipeline) deliver(o *Own, piece []byte, done bool, attempted uint64) error {
 	if o.to == toOwner {
+		if o.giving || o.state == spare {
+			return errPush // it is not as clean as it was said to be, and must not become anybody's
+		}
 		p.served, p.servedTag = o.owner, 0
 		o.owner.Push(piece, done)
 		p.served = nil

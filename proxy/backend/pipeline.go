@@ -275,7 +275,7 @@ func (p *Pipeline) drop(next state) {
 	}
 	connected := p.state == ready
 	p.state, p.link, p.early, p.congested = next, nil, nil, false
-	p.retired.grown, p.retired.held = 0, false
+	p.retired.grown, p.retired.held, p.retired.pouring = 0, false, false
 	if broken := p.served; broken != nil {
 		p.served = nil
 		broken.Fail(p.servedTag, Broken)

@@ -78,6 +78,11 @@ func (t *Topology) Has(e Endpoint) bool {
 	})
 }
 
+// leads reports whether a node is the primary of some shard.
+func (t *Topology) leads(e Endpoint) bool {
+	return t != nil && slices.ContainsFunc(t.Shards, func(s Shard) bool { return s.Primary == e })
+}
+
 // Nodes gives every node once, primaries first.
 func (t *Topology) Nodes() []Endpoint {
 	var out []Endpoint

@@ -15,7 +15,7 @@ import (
 var (
 	chaosSeeds    = flag.Int("chaos.seeds", 5, "seeds of TestNoHistoryContradictsRedis")
 	chaosSeed     = flag.Uint64("chaos.seed", 0, "its first seed; 0: a fresh one, which is logged")
-	chaosDuration = flag.Duration("chaos.duration", 2*time.Second, "how long it does harm with each seed")
+	chaosDuration = flag.Duration("chaos.duration", 10*time.Second, "how long it does harm with each seed")
 	chaosKills    = flag.Int("chaos.kills", 12, "kills of TestAKilledProxyLosesAndDoublesNoWrite")
 )
 
@@ -37,6 +37,7 @@ func TestNoHistoryContradictsRedis(t *testing.T) {
 	}
 	for i := range seeds {
 		t.Run(fmt.Sprint("seed_", seed+uint64(i)), func(t *testing.T) {
+			t.Parallel()
 			c := &chaos{t: t, rnd: rand.New(rand.NewPCG(seed+uint64(i), 1))}
 			c.node = redistest.Start(t, redistest.Args("--appendonly", "yes", "--appendfsync", "always"))
 			c.proxy = startProcess(t, c.node.Addr())

@@ -153,3 +153,15 @@ func AppendVerbatim(dst []byte, proto int, text string) []byte {
 	dst = append(dst, text...)
 	return append(dst, '\r', '\n')
 }
+
+// AppendCommandHead appends a command up to where its last argument, of n bytes,
+// begins; args are those before it.
+func AppendCommandHead(b []byte, args [][]byte, n int) []byte {
+	b = appendHead(b, '*', len(args)+1)
+	for _, a := range args {
+		b = appendHead(b, '$', len(a))
+		b = append(b, a...)
+		b = append(b, '\r', '\n')
+	}
+	return appendHead(b, '$', n)
+}

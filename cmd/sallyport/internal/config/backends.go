@@ -55,7 +55,7 @@ func (r *reader) backends(s *section) []*backendConfig {
 func (r *reader) backend(s *section) *backendConfig {
 	b := &backendConfig{value: s.value}
 	b.kind = topologyKind(s.get("topology"))
-	b.nodes = r.nodes(b.kind, s)
+	b.nodes = r.nodes(b, s)
 	b.discover = s.get("discover").flag()
 	b.login = loginAs(s)
 	b.tls = r.clientFiles(s.get("tls").section())
@@ -65,7 +65,7 @@ func (r *reader) backend(s *section) *backendConfig {
 		b.own.PerUser = c.get("per_user").number(100, 1, 1<<20)
 		c.close()
 	}
-	s.close("announce", "reads", "server_version")
+	s.close("reads", "server_version")
 	return b
 }
 

@@ -223,6 +223,7 @@ func (r *reader) limits(s *section) proxy.Limits {
 		CommandTimeout:       s.get("command_timeout").duration(d.CommandTimeout, false),
 		InFlight:             s.get("in_flight").number(d.InFlight, 1, 1<<20),
 		RequestBytes:         s.get("request_bytes").size(d.RequestBytes, 16<<10),
+		RequestBuffer:        s.get("request_buffer").size(d.RequestBuffer, 64<<10),
 		RequestArgs:          s.get("request_args").number(d.RequestArgs, 16, 1<<30),
 		OutputBytes:          s.get("output_bytes").size(d.OutputBytes, 16<<10),
 		AuthArgumentBytes:    int(s.get("auth_argument_bytes").size(int64(d.AuthArgumentBytes), 1<<10)),
@@ -231,7 +232,7 @@ func (r *reader) limits(s *section) proxy.Limits {
 		CommandsPerSecond:    s.get("commands_per_second").number(0, 0, maxRate),
 		BytesPerSecond:       s.get("bytes_per_second").rate(),
 	}
-	s.close("request_buffer")
+	s.close()
 	return l
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"crypto/x509"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -83,6 +84,7 @@ limits:
   command_timeout: 2s
   in_flight: 100
   request_bytes: 2MiB
+  request_buffer: 1MiB
   request_args: 1000
   output_bytes: 1MiB
   memory: 25%
@@ -205,7 +207,7 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 			Connections: 9, ConnectionsPerSource: 8, Handshakes: 7,
 			HandshakeTimeout: 6 * time.Second, AuthTimeout: 5 * time.Second, AuthFailureDelay: 50 * time.Millisecond, AuthArgumentBytes: 32 << 10, IdleTimeout: 4 * time.Second, WriteTimeout: 3 * time.Second,
 			CommandTimeout: 2 * time.Second, InFlight: 100,
-			RequestBytes: 2 << 20, RequestArgs: 1000, OutputBytes: 1 << 20, Memory: 256 << 20,
+			RequestBytes: 2 << 20, RequestBuffer: 1 << 20, RequestArgs: 1000, OutputBytes: 1 << 20, Memory: 256 << 20,
 			UserConnections: 2, CommandsPerSecond: 1000, BytesPerSecond: 1 << 20,
 		},
 		Auth: proxy.Auth{TokenSwitch: true, Throttle: acl.ThrottleOptions{
@@ -217,6 +219,8 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 		Workers:  3,
 		Shutdown: proxy.Shutdown{Delay: time.Second, Timeout: 2 * time.Second},
 		Version:  "1.2.3",
+
+		PingEvery: time.Second,
 	}
 	ignored := cmp.Options{
 		cmpopts.IgnoreFields(proxy.Options{}, "Policy", "Table", "Recorder", "Logger", "ACLFile"),
@@ -676,6 +680,8 @@ func TestSeveralNodesAreReadWithTheirSentinels(t *testing.T) {
 listeners:
   - { name: gateway, address: "127.0.0.1:6380", backend: watched }
   - { name: other, address: "127.0.0.1:6381", backend: pair }
+  - { name: third, address: "127.0.0.1:6382", backend: cluster }
+  - { name: fourth, address: "127.0.0.1:6383", backend: shards }
 backends:
   watched:
     topology: sentinel
@@ -686,6 +692,13 @@ backends:
   pair:
     topology: replicated
     nodes: ["127.0.0.1:7001", "127.0.0.1:7002"]
+  cluster: { topology: cluster, nodes: ["127.0.0.1:7001"], announce: "redis.internal:6380", split: false, wait: 3s }
+  shards:
+    topology: sharded
+    nodes: ["127.0.0.1:7001", { address: "127.0.0.1:7002", name: b, weight: 2 }]
+    distribution: modula
+    hash: crc32a
+    hash_tag: "{}"
 policy: { file: policy.yaml }
 `
 	dir := t.TempDir()
@@ -709,9 +722,26 @@ policy: { file: policy.yaml }
 		"pair": {Name: "pair", Nodes: []backend.Endpoint{at("127.0.0.1:7001"), at("127.0.0.1:7002")}, Routing: backend.Routing{
 			Kind: backend.Replicated, Wait: 2 * time.Second,
 		}},
+		"cluster": {Name: "cluster", Nodes: []backend.Endpoint{at("127.0.0.1:7001")}, Routing: backend.Routing{
+			Kind: backend.Cluster, Wait: 3 * time.Second, Whole: true, Announce: "redis.internal:6380",
+		}},
+		"shards": {Name: "shards", Nodes: []backend.Endpoint{at("127.0.0.1:7001"), at("127.0.0.1:7002")}, Routing: backend.Routing{
+			Kind: backend.Sharded, Wait: 2 * time.Second,
+		}},
+	}
+	spread, err := backend.NewDistribution("modula", "crc32a", "{}", []backend.Member{{Name: "127.0.0.1:7001", Weight: 1}, {Name: "b", Weight: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		k := fmt.Appendf(nil, "key{%d}", i)
+		if got := got["shards"].Routing.Distribution; got == nil || got.Of(k) != spread.Of(k) {
+			t.Fatalf("%s is not where it belongs", k)
+		}
 	}
 	ignored := cmp.Options{
 		cmpopts.IgnoreFields(backend.Options{}, "Password", "TLS", "Logger"), cmpopts.IgnoreFields(backend.Login{}, "Password", "TLS"),
+		cmpopts.IgnoreFields(backend.Routing{}, "Distribution"),
 		cmpopts.EquateComparable(netip.Prefix{}),
 	}
 	if d := cmp.Diff(want, got, ignored); d != "" {

@@ -75,8 +75,11 @@ func (m machine) limitIn(name string) int64 {
 // ram is the machine's memory, as the kernel tells it.
 func (m machine) ram() (int64, error) {
 	text, err := os.ReadFile(path.Join(m.root, "proc/meminfo"))
-	if err != nil {
+	switch {
+	case err != nil && m.root == "/":
 		return systemMemory()
+	case err != nil:
+		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)

@@ -15,6 +15,10 @@ type topology struct {
 	control  *credentials    // nil: as everybody
 	allow    backend.Allowed
 	wait     time.Duration
+	whole    bool                  // calls over several shards are refused, not split
+	announce string                // where cluster clients find this proxy
+	members  []backend.Member      // of topology sharded: nodes, as they are placed
+	spread   *backend.Distribution // of topology sharded
 }
 
 // sentinelConfig is sentinel: of a backend.
@@ -30,6 +34,7 @@ type sentinelConfig struct {
 // kinds are the topologies that work, by their names here.
 var kinds = map[string]backend.Kind{
 	"standalone": backend.Standalone, "replicated": backend.Replicated, "sentinel": backend.Sentinel,
+	"cluster": backend.Cluster, "sharded": backend.Sharded,
 }
 
 // maxNodes bounds how many nodes a backend names: each is asked in turn.
@@ -40,17 +45,12 @@ func topologyKind(v value) backend.Kind {
 	if !t.set || v.failedHere() {
 		return backend.Standalone
 	}
-	switch t.Value {
-	case "cluster", "sharded":
-		v.faultHint("standalone, replicated and sentinel work", "%s is not supported in this version", quoted(t.Value))
-		return backend.Standalone
-	}
-	return kinds[v.word("standalone", "standalone", "replicated", "sentinel")]
+	return kinds[v.word("standalone", "standalone", "replicated", "sentinel", "cluster", "sharded")]
 }
 
 // nodes reads where a backend is found. Sentinels know it by themselves.
-func (r *reader) nodes(kind backend.Kind, s *section) []address {
-	v := s.get("nodes")
+func (r *reader) nodes(b *backendConfig, s *section) []address {
+	v, kind := s.get("nodes"), b.kind
 	if kind == backend.Sentinel {
 		if v.present() {
 			v.faultHint("remove it", "the Sentinels say where the nodes are")
@@ -74,6 +74,9 @@ func (r *reader) nodes(kind backend.Kind, s *section) []address {
 		return nil
 	}
 	unsafe, secured := s.get("unsafe_plaintext"), s.get("tls").present()
+	if kind == backend.Sharded {
+		items = b.sharedOut(items)
+	}
 	return addresses(items, kind != backend.Standalone, func(a address, path string) {
 		r.plaintext(unsafe, secured, a, path, "a node on another machine needs tls")
 	})
@@ -105,6 +108,9 @@ func addresses(items []value, several bool, judge func(a address, path string)) 
 // several reads what concerns backends of several nodes only.
 func (r *reader) several(b *backendConfig, s *section) {
 	sentinel, allow, wait, control := s.get("sentinel"), s.get("nodes_allow"), s.get("wait"), s.get("control")
+	if b.kind == backend.Sharded && allow.present() {
+		allow.faultHint("remove it", "the nodes of shards are those named here")
+	}
 	if b.kind == backend.Standalone {
 		for _, v := range []value{allow, wait, control, sentinel} {
 			if v.present() {
@@ -113,6 +119,7 @@ func (r *reader) several(b *backendConfig, s *section) {
 		}
 		return
 	}
+	b.spreading(s)
 	unsafe, secured := s.get("unsafe_plaintext"), s.get("tls").present()
 	b.wait = wait.duration(2*time.Second, true)
 	r.nodesAllow(b, allow, unsafe, secured)
@@ -196,7 +203,7 @@ func (r *reader) nodesAllow(b *backendConfig, v, unsafe value, secured bool) {
 
 // routing gives the options of a backend of several nodes.
 func (b *backendConfig) routing() backend.Routing {
-	o := backend.Routing{Kind: b.kind, Allow: b.allow, Wait: b.wait}
+	o := backend.Routing{Kind: b.kind, Allow: b.allow, Wait: b.wait, Whole: b.whole, Announce: b.announce, Distribution: b.spread}
 	if c := b.control; c != nil {
 		o.Control = &backend.Login{User: c.user, Password: c.ask()}
 		if b.client != nil {

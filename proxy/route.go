@@ -1,0 +1,202 @@
+package proxy
+
+import (
+	"math/rand/v2"
+
+	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/proxy/backend"
+)
+
+// Calls to a backend of several shards go where their keys are. Which keys a
+// call names is known since it was judged; here it is only decided who has them.
+
+var _ backend.Caller = (*session)(nil)
+
+// routed stands for "some shard" where a run of slots says which way it went.
+var routed = new(backend.Pipeline)
+
+const (
+	errCrossSlot   = "CROSSSLOT Keys in request don't hash to the same slot"
+	errSlotUnowned = "CLUSTERDOWN Hash slot not served"
+	errNotSpread   = "ERR this command is not supported over several shards"
+)
+
+// Detour implements backend.Caller: while a call of this session is being sent on
+// to another node, no later one may overtake it.
+func (s *session) Detour(by int) {
+	s.detours += by
+	if s.detours == 0 && !s.ended {
+		s.resume()
+	}
+}
+
+// shifted reports that it has changed who has which keys since the calls whose
+// replies are owed were made: one of them could be overtaken by the next one.
+func (s *session) shifted() bool {
+	return s.router != nil && s.generation != s.router.Generation && s.slots.len() > 0
+}
+
+// route sends a judged call where it belongs, or answers it.
+func (s *session) route(args [][]byte) {
+	s.generation = s.router.Generation
+	call, r := &s.call, s.router
+	s.w.count.Command(uint8(command.Shared), s.decision, 1)
+	if !r.Ready() {
+		s.emit(failureText(backend.Unavailable))
+		return
+	}
+	if call.Spec.Container != nil && call.Spec.Container.Name == "cluster" && r.Clustered() {
+		s.cluster(args)
+		return
+	}
+	if len(call.Keys) > 0 {
+		s.routeKeys(args)
+		return
+	}
+	s.routeKeyless(args)
+}
+
+// routeKeys is route for a call that names keys.
+func (s *session) routeKeys(args [][]byte) {
+	call, r := &s.call, s.router
+	shard, group := r.Place(args[call.Keys[0].Arg])
+	if writes(call.Spec) {
+		s.wrote = int32(group) + 1
+	}
+	for _, k := range call.Keys[1:] {
+		if _, other := r.Place(args[k.Arg]); other != group {
+			if m, ok := splits[call.Spec.Name]; ok && r.Splits() {
+				if writes(call.Spec) {
+					s.wrote = wroteSpread
+				}
+				s.split(m, args)
+				return
+			}
+			s.fail(errCrossSlot)
+			return
+		}
+	}
+	s.single(shard, args)
+}
+
+// single sends a call to one shard.
+func (s *session) single(shard int, args [][]byte) {
+	if shard < 0 {
+		s.fail(errSlotUnowned)
+		return
+	}
+	if f := s.toShard(s, s.slots.next, shard, args); f != 0 {
+		s.emit(failureText(f))
+		return
+	}
+	s.slots.alone(routed, wireSize(args), s.at)
+}
+
+// routeKeyless is route for a call that names none.
+func (s *session) routeKeyless(args [][]byte) {
+	call, r := &s.call, s.router
+	name := call.Spec.Name
+	shards := len(r.Topology().Shards)
+	switch how, ok := everywhere[name]; {
+	case name == "scan":
+		s.scan(args)
+	case ok:
+		if writes(call.Spec) {
+			s.wrote = wroteSpread
+		}
+		g := s.gather(how, shards)
+		for i := range shards {
+			g.send(i, i, args)
+		}
+		g.sent(wireSize(args))
+	case len(call.Channels) > 0 && (!r.Clustered() || name == "spublish"):
+		shard, _ := r.Place(args[call.Channels[0].Arg])
+		s.single(shard, args)
+	case nowhere[name]:
+		s.fail(errNotSpread)
+	case name == "randomkey":
+		s.single(rand.IntN(shards), args)
+	default:
+		s.single(r.Home(), args)
+	}
+}
+
+// splits are the calls that may be made key by key, and how their replies come
+// together. What they lose is that all of it happens at one moment.
+var splits = map[string]merge{
+	"mget": mergePlaces, "mset": mergeSame, "del": mergeSum, "unlink": mergeSum, "exists": mergeSum, "touch": mergeSum,
+}
+
+// everywhere are the calls without keys that concern every shard.
+var everywhere = map[string]merge{
+	"flushall": mergeSame, "flushdb": mergeSame, "dbsize": mergeSum, "keys": mergeLists,
+	"script|load": mergeSame, "script|flush": mergeSame, "script|exists": mergeLeast,
+	"function|load": mergeSame, "function|delete": mergeSame, "function|flush": mergeSame, "function|restore": mergeSame,
+	"config|set": mergeSame, "config|resetstat": mergeSame, "config|rewrite": mergeSame, "memory|purge": mergeSame,
+	"slowlog|reset": mergeSame, "slowlog|len": mergeSum, "latency|reset": mergeSum, "pubsub|channels": mergeLists,
+}
+
+// nowhere are the calls that mean something on one node only.
+var nowhere = map[string]bool{"swapdb": true, "clusterscan": true}
+
+// split makes one call for each group of keys and puts the replies together.
+func (s *session) split(how merge, args [][]byte) {
+	r, call := s.router, &s.call
+	width := 1
+	if call.Spec.Name == "mset" {
+		width = 2
+	}
+	type part struct {
+		shard int
+		args  [][]byte
+		at    []int
+	}
+	groups := make(map[int]int, 8)
+	var parts []part
+	for i, k := range call.Keys {
+		shard, group := r.Place(args[k.Arg])
+		if shard < 0 {
+			s.fail(errSlotUnowned)
+			return
+		}
+		n, ok := groups[group]
+		if !ok {
+			n = len(parts)
+			groups[group] = n
+			parts = append(parts, part{shard: shard, args: [][]byte{args[0]}})
+		}
+		parts[n].args = append(parts[n].args, args[k.Arg:int(k.Arg)+width]...)
+		parts[n].at = append(parts[n].at, i)
+	}
+	g := s.gather(how, len(parts))
+	g.places = len(call.Keys)
+	for i, p := range parts {
+		g.parts[i].at = p.at
+		g.send(i, p.shard, p.args)
+	}
+	g.sent(wireSize(args))
+}
+
+// scan is SCAN over all shards, one after another. The cursor says where to go on
+// to whoever reads it: another proxy can.
+func (s *session) scan(args [][]byte) {
+	value, ok := backend.ParseCursor(args[1])
+	if !ok {
+		s.fail("ERR invalid cursor")
+		return
+	}
+	shard, cursor := s.router.Resume(value)
+	call := append([][]byte{args[0], cursor}, args[2:]...)
+	g := s.gather(mergeScan, 1)
+	g.shard = shard
+	g.send(0, shard, call)
+	g.sent(wireSize(args))
+}
+
+// announced is where cluster clients find this proxy.
+func (s *session) announced() string {
+	if a := s.w.srv.backend(s.facts.backend).Announce(); a != "" {
+		return a
+	}
+	return s.facts.local
+}
