@@ -18,6 +18,7 @@ const (
 	mergeLeast               // arrays of integers, the least in each place
 	mergePlaces              // arrays, each value where its key stood
 	mergeScan                // one shard's answer to SCAN, with a cursor for all
+	mergeCounts              // arrays of names and integers, the integers added up
 )
 
 // gather is one call that was made as several. It is owed their replies and owes
@@ -141,6 +142,8 @@ func (g *gather) merged() []byte {
 		out, ok = g.lists()
 	case mergeLeast:
 		out, ok = g.least()
+	case mergeCounts:
+		out, ok = g.counts()
 	case mergePlaces:
 		out, ok = g.placed()
 	case mergeScan:
@@ -221,6 +224,33 @@ func (g *gather) least() ([]byte, bool) {
 	out := resp.AppendArray(nil, len(least))
 	for _, n := range least {
 		out = resp.AppendInt(out, n)
+	}
+	return out, true
+}
+
+// counts adds up what stands behind each name. All shards were asked for the same names.
+func (g *gather) counts() ([]byte, bool) {
+	var first [][]byte
+	var sums []int64
+	for i, p := range g.parts {
+		items, ok := elements(p.reply, g.s.proto)
+		if !ok || len(items)%2 != 0 || i > 0 && len(items) != len(first) {
+			return nil, false
+		}
+		if i == 0 {
+			first, sums = items, make([]int64, len(items)/2)
+		}
+		for j := range sums {
+			n, isInt := integerReply(items[2*j+1])
+			if !isInt || !bytes.Equal(items[2*j], first[2*j]) {
+				return nil, false
+			}
+			sums[j] += n
+		}
+	}
+	out := resp.AppendArray(nil, len(first))
+	for j, n := range sums {
+		out = resp.AppendInt(append(out, first[2*j]...), n)
 	}
 	return out, true
 }

@@ -47,10 +47,10 @@ const (
 type turn struct {
 	kind turnKind
 	spec *command.Spec
-	head [4]byte // how the reply begins
-	n    int     // bytes in head
-	args [][]byte
-	mode why // kind turnMode: what its success begins or ends
+	head [4]byte  // how the reply begins
+	n    int      // bytes in head
+	args [][]byte // of a subscription its names, of what blocks the whole call
+	mode why      // kind turnMode: what its success begins or ends
 	off  bool
 
 	// Over several nodes, where the call may have to be made once more.
@@ -189,7 +189,7 @@ func (s *session) pinned(args [][]byte) {
 
 func (s *session) carry(args [][]byte) {
 	if s.eof && s.call.Spec.Flags&command.FlagBlocking != 0 {
-		s.end(audit.CloseClient) // it would wait for nobody, as in EOF
+		s.end(audit.CloseClient) // it hung up before this call's turn: what comes would be nobody's
 		return
 	}
 	if s.router != nil && !s.aim(args) {

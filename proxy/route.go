@@ -85,6 +85,14 @@ func (s *session) single(shard int, args [][]byte) {
 		s.fail(errSlotUnowned)
 		return
 	}
+	if s.bound() && s.apart.why&whySubscribed != 0 {
+		// Its reply may come from another node than the messages do, which must not
+		// stand within it: it is handed over when it is whole.
+		g := s.gather(mergeSame, 1)
+		g.send(0, shard, args)
+		g.sent(wireSize(args))
+		return
+	}
 	if f := s.toShard(s, s.slots.next, shard, args); f != 0 {
 		s.emit(failureText(f))
 		return
@@ -134,6 +142,7 @@ var everywhere = map[string]merge{
 	"function|load": mergeSame, "function|delete": mergeSame, "function|flush": mergeSame, "function|restore": mergeSame,
 	"config|set": mergeSame, "config|resetstat": mergeSame, "config|rewrite": mergeSame, "memory|purge": mergeSame,
 	"slowlog|reset": mergeSame, "slowlog|len": mergeSum, "latency|reset": mergeSum, "pubsub|channels": mergeLists,
+	"pubsub|shardchannels": mergeLists, "pubsub|numpat": mergeSum, "pubsub|numsub": mergeCounts, "pubsub|shardnumsub": mergeCounts,
 }
 
 // nowhere are the calls that mean something on one node only.

@@ -289,8 +289,11 @@ func (s *session) Reply(tag uint64, n int, p []byte, last bool) {
 			s.apart.txn.heard(p, s.proto)
 		}
 	}
-	if !head {
+	if !head || s.pushing { // over several nodes it may come amid a push of another one
 		s.slots.hold(r, n, p, last)
+		if head && last {
+			s.slots.left(n)
+		}
 		s.outputLimit()
 		return
 	}
@@ -385,7 +388,7 @@ func (s *session) settle() {
 }
 
 // holdBack keeps a turning call, not yet judged, until every reply owed before
-// it has arrived, and the rest of a push that is half out.
+// it has arrived, and a push that is half out.
 func (s *session) holdBack(args [][]byte) bool {
 	if s.slots.len() == 0 && !s.pushing {
 		return false

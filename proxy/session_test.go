@@ -379,3 +379,72 @@ func TestLocalRepliesDoNotPileUpForAClientThatDoesNotRead(t *testing.T) {
 		t.Fatal("it is not read any more though it has read everything")
 	}
 }
+
+// Over several nodes a reply may come while a message of another one is half out,
+// and at any time a call that ends what is listened to: both wait for its end.
+func TestNothingStandsWithinAMessage(t *testing.T) {
+	st := newStage(t, 1, 1)
+	a, n := st.sessions[0], st.nodes[0]
+	a.s.proto, a.s.apart = 3, &apart{why: whySubscribed}
+	a.s.pipe = n.pipe
+	a.s.Push([]byte(">3\r\n$7\r\nmess"), false)
+	a.s.feed(words("GET 1", "GET 2"))
+	st.flush()
+	half := len(n.replies) / 2
+	for _, piece := range [][]byte{n.replies[:half-1], n.replies[half-1 : half+1], n.replies[half+1:]} {
+		if err := n.pipe.Receive(piece); err != nil {
+			t.Fatal(err)
+		}
+		st.flush()
+	}
+	n.replies = nil
+	a.s.feed(words("RESET"))
+	st.flush()
+	const begun, rest = ">3\r\n$7\r\nmess", "age\r\n$1\r\nc\r\n$1\r\nm\r\n"
+	if got := string(a.desk.sent); got != begun {
+		t.Fatalf("amid a message came %q", got)
+	}
+	a.s.Push([]byte(rest), true)
+	for range 3 {
+		st.flush()
+	}
+	want := begun + rest + "$1\r\n1\r\n$1\r\n2\r\n+RESET\r\n"
+	if got := string(a.desk.sent); got != want {
+		t.Fatalf("read %q, want %q", got, want)
+	}
+	if s := a.s; s.pushing || s.slots.n != 0 || s.slots.held != 0 || s.apart != nil {
+		t.Fatalf("left behind: %+v", s.slots)
+	}
+}
+
+// A policy that takes a right away between a call and the node's answer to it is
+// not outrun by that answer.
+func TestWhatTheNodeHasNotConfirmedIsJudgedToo(t *testing.T) {
+	st := newStage(t, 1, 1)
+	s := st.sessions[0].s
+	policy, problems := acl.Compile(acl.Source{
+		Table:     command.Newest(),
+		Listeners: []acl.ListenerSource{{Name: acl.Text{Value: "l"}}},
+		Users:     []acl.UserSource{{Name: acl.Text{Value: "u"}, Rules: acl.Text{Value: "on nopass +get"}}},
+	})
+	if policy == nil {
+		t.Fatal(problems)
+	}
+	st.w.policy, s.user = policy, policy.User("u")
+	spec := st.w.table.ByName
+	for name, a := range map[string]*apart{
+		"SUBSCRIBE": {turn: turn{kind: turnSubscribe, spec: spec("subscribe"), args: [][]byte{[]byte("c")}}},
+		"MONITOR":   {turn: turn{kind: turnMonitor, spec: spec("monitor")}},
+		"tracking":  {turn: turn{kind: turnMode, spec: spec("client|tracking")}, track: track{next: &tracking{}}},
+		"BLPOP":     {turn: turn{kind: turnAlone, spec: spec("blpop"), args: [][]byte{[]byte("BLPOP"), []byte("l"), []byte("0")}}},
+	} {
+		s.apart = a
+		if s.mayListen() {
+			t.Errorf("%s goes on without the right to it", name)
+		}
+	}
+	s.apart = &apart{turn: turn{kind: turnSubscribe, spec: spec("unsubscribe")}}
+	if !s.mayListen() {
+		t.Error("UNSUBSCRIBE needs no right to what is left")
+	}
+}

@@ -84,7 +84,11 @@ func (s *session) backpressure() {
 		return
 	}
 	if s.blocked() && s.reader.Buffered() < mostWhileBlocked {
-		return // it is read on, to see when it leaves
+		if s.paused { // it is read on, to see when it leaves
+			s.paused = false
+			s.port.Resume()
+		}
+		return
 	}
 	if !s.paused {
 		s.paused = true

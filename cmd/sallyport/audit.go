@@ -64,7 +64,7 @@ const maxKeyFile = 64 << 10
 func (x *examination) options() (o audit.VerifierOptions, err error) {
 	o.Partial = x.partial
 	for _, path := range x.keys {
-		secret, err := readSecret(path)
+		secret, err := readSecret("--key-file", path)
 		if err != nil {
 			return o, err
 		}
@@ -86,7 +86,7 @@ func (x *examination) options() (o audit.VerifierOptions, err error) {
 }
 
 // readSecret gives a file's only line, as the configuration reads it.
-func readSecret(path string) ([]byte, error) {
+func readSecret(flag, path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, &exit{exitUsage, err}
@@ -98,7 +98,7 @@ func readSecret(path string) ([]byte, error) {
 	}
 	text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
 	if len(text) > maxKeyFile || bytes.ContainsAny(text, "\r\n\x00") {
-		return nil, usage("--key-file %s: is not one line of text", path)
+		return nil, usage("%s %s: is not one line of text", flag, path)
 	}
 	return text, nil
 }

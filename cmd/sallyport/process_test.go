@@ -493,14 +493,15 @@ func TestASingleNodeIsAskedWhetherItAnswers(t *testing.T) {
 	s := runs(t, dir, processConfig("127.0.0.1:0", redis.Addr(), ""), nil)
 	s.says(`"msg":"started"`)
 	var text bytes.Buffer
-	must(t, askEndpoint(t.Context(), &text, "unix:"+filepath.Join(dir, "admin.sock"), http.MethodGet, "/metrics"))
+	q := inquiry{address: "unix:" + filepath.Join(dir, "admin.sock")}
+	must(t, q.ask(t.Context(), &text, http.MethodGet, "/metrics"))
 	if !strings.Contains(text.String(), `sallyport_backend_up{backend="main",node="`+redis.Addr()+`"}`) {
 		t.Error("the first scrape does not name the node")
 	}
 	pinged := `sallyport_backend_ping_seconds_count{backend="main",node="` + redis.Addr() + `"} `
 	eventually(t, func() error {
 		text.Reset()
-		if err := askEndpoint(t.Context(), &text, "unix:"+filepath.Join(dir, "admin.sock"), http.MethodGet, "/metrics"); err != nil {
+		if err := q.ask(t.Context(), &text, http.MethodGet, "/metrics"); err != nil {
 			return err
 		}
 		if _, count, _ := strings.Cut(text.String(), pinged); !strings.HasPrefix(count, "2\n") {

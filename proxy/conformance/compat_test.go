@@ -21,7 +21,7 @@ func newReader(b []byte) *bufio.Reader { return bufio.NewReader(bytes.NewReader(
 // the same, byte for byte, but for what testdata/differences.txt lists.
 func TestClientsReadWhatRedisWouldHaveSaid(t *testing.T) {
 	files := readCases(t)
-	intended := readDifferences(t)
+	intended := readDifferences(t, "differences.txt")
 	total := 0
 	for _, cases := range files {
 		total += len(cases)
@@ -90,15 +90,23 @@ func at(all []heard, i int) heard {
 
 // once plays a case against an empty server.
 func (r *rig) once(c *script, proto int, address string) ([]heard, error) {
-	for _, reset := range [][]string{
-		{"FLUSHALL"}, {"FUNCTION", "FLUSH"}, {"SCRIPT", "FLUSH"}, {"SLOWLOG", "RESET"}, {"LATENCY", "RESET"}, {"CONFIG", "RESETSTAT"},
-	} {
-		if _, err := r.node.Do(reset...); err != nil {
-			return nil, fmt.Errorf("%v: %w", reset, err)
-		}
+	if err := empty(r.node); err != nil {
+		return nil, err
 	}
 	p := &player{address: address, node: r.node, proto: proto}
 	return p.play(c)
+}
+
+// empty makes a server forget what a case has left on it.
+func empty(node *redistest.Server) error {
+	for _, reset := range [][]string{
+		{"FLUSHALL"}, {"FUNCTION", "FLUSH"}, {"SCRIPT", "FLUSH"}, {"SLOWLOG", "RESET"}, {"LATENCY", "RESET"}, {"CONFIG", "RESETSTAT"},
+	} {
+		if _, err := node.Do(reset...); err != nil {
+			return fmt.Errorf("%v: %w", reset, err)
+		}
+	}
+	return nil
 }
 
 // The cases' own language means what it says.

@@ -17,6 +17,7 @@ import (
 // The case may be a pattern (session/*); the reply is a regular expression
 // over all of it, its last CR LF aside.
 type differences struct {
+	name  string
 	mu    sync.Mutex
 	lines []*difference
 }
@@ -28,9 +29,9 @@ type difference struct {
 	used           bool
 }
 
-func readDifferences(t testing.TB) *differences {
+func readDifferences(t testing.TB, name string) *differences {
 	t.Helper()
-	text, err := os.ReadFile("testdata/differences.txt")
+	text, err := os.ReadFile("testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,24 +40,24 @@ func readDifferences(t testing.TB) *differences {
 		t.Fatal(err)
 	}
 	said := plain(string(document))
-	d := &differences{}
+	d := &differences{name: name}
 	for i, line := range strings.Split(string(text), "\n") {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
 		parts := strings.Split(line, " | ")
 		if len(parts) != 4 {
-			t.Fatalf("differences.txt:%d has %d parts, not 4", i+1, len(parts))
+			t.Fatalf("%s:%d has %d parts, not 4", name, i+1, len(parts))
 		}
 		reply, err := regexp.Compile("^(?s:" + parts[2] + ")$")
 		if err != nil {
-			t.Fatalf("differences.txt:%d: %v", i+1, err)
+			t.Fatalf("%s:%d: %v", name, i+1, err)
 		}
 		if _, err := path.Match(parts[0], ""); err != nil {
-			t.Fatalf("differences.txt:%d: %v", i+1, err)
+			t.Fatalf("%s:%d: %v", name, i+1, err)
 		}
 		if words := plain(parts[3]); words == "" || !strings.Contains(said, words) {
-			t.Errorf("differences.txt:%d: DIFFERENCES.md does not say %q", i+1, parts[3])
+			t.Errorf("%s:%d: DIFFERENCES.md does not say %q", name, i+1, parts[3])
 		}
 		d.lines = append(d.lines, &difference{line: i + 1, where: parts[0], command: parts[1], reply: reply})
 	}
@@ -85,7 +86,7 @@ func (d *differences) covers(c *script, command string, reply []byte) bool {
 func (d *differences) unused(t *testing.T) {
 	for _, l := range d.lines {
 		if !l.used {
-			t.Errorf("differences.txt:%d: %s, %s is as in Redis", l.line, l.where, l.command)
+			t.Errorf("%s:%d: %s, %s is as in Redis", d.name, l.line, l.where, l.command)
 		}
 	}
 }

@@ -31,6 +31,7 @@ const (
 type player struct {
 	address string
 	node    *redistest.Server
+	others  []*redistest.Server // where there are several nodes: the rest of them
 	proto   int
 	conns   map[byte]*wire
 	named   string // whose ids the case names, {id:B}
@@ -229,14 +230,32 @@ func (p *player) there(args []string) (bool, error) {
 	}
 	switch args[0] {
 	case "blocked":
-		info, err := p.node.Info("clients")
-		return info["blocked_clients"] == args[1], err
+		n := 0
+		for _, node := range append(p.others, p.node) {
+			info, err := node.Info("clients")
+			if err != nil {
+				return false, err
+			}
+			blocked, _ := strconv.Atoi(info["blocked_clients"])
+			n += blocked
+		}
+		return strconv.Itoa(n) == args[1], nil
 	case "unsubscribed":
-		reply, err := p.node.Do("PUBSUB", "NUMSUB", args[1])
-		return fmt.Sprint(reply) == fmt.Sprint([]any{args[1], 0}), err
+		for _, node := range append(p.others, p.node) {
+			reply, err := node.Do("PUBSUB", "NUMSUB", args[1])
+			if err != nil || fmt.Sprint(reply) != fmt.Sprint([]any{args[1], 0}) {
+				return false, err
+			}
+		}
+		return true, nil
 	case "gone":
-		n, err := p.node.Do("EXISTS", args[1])
-		return n == int64(0), err
+		for _, node := range append(p.others, p.node) {
+			// A node of a cluster that has not the key's slot says so.
+			if n, err := node.Do("EXISTS", args[1]); n != int64(0) && (err == nil || !strings.HasPrefix(err.Error(), "MOVED ")) {
+				return false, err
+			}
+		}
+		return true, nil
 	}
 	return false, fmt.Errorf("wait for what? %v", args)
 }

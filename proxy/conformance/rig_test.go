@@ -33,6 +33,12 @@ func start(t testing.TB, opts ...redistest.Option) *rig {
 // front starts a proxy before a node and gives its address.
 func front(t testing.TB, node string) string {
 	t.Helper()
+	return frontOf(t, backend.Options{Nodes: []backend.Endpoint{{Network: "tcp", Address: node}}})
+}
+
+// frontOf is front for any deployment.
+func frontOf(t testing.TB, behind backend.Options) string {
+	t.Helper()
 	text := func(s string) acl.Text { return acl.Text{Value: s} }
 	policy, problems := acl.Compile(acl.Source{
 		Table:     command.Newest(),
@@ -52,7 +58,7 @@ func front(t testing.TB, node string) string {
 	limits.AuthFailureDelay = -1
 	server, err := proxy.NewServer(proxy.Options{
 		Listeners: []proxy.ListenerOptions{{Name: "plain", Network: "tcp", Address: "127.0.0.1:0", Backend: "main"}},
-		Backends:  map[string]backend.Options{"main": {Nodes: []backend.Endpoint{{Network: "tcp", Address: node}}}},
+		Backends:  map[string]backend.Options{"main": behind},
 		Policy:    policy, Table: command.Newest(), Limits: limits, Auth: proxy.Auth{NoThrottle: true},
 		Recorder: record, Logger: zap.NewNop(),
 	})

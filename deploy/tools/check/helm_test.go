@@ -64,7 +64,12 @@ topologySpreadConstraints: [{ maxSkew: 1, topologyKey: zone, whenUnsatisfiable: 
 priorityClassName: high
 autoscaling: { enabled: true }
 networkPolicy: { enabled: true, from: [{ podSelector: { matchLabels: { app: x } } }], backendTo: [{ podSelector: {} }], backendPorts: [6379, 6380] }
-metrics: { serviceMonitor: { enabled: true, labels: { release: p }, tlsConfig: { ca: { secret: { name: s, key: ca.crt } } } } }
+metrics: { serviceMonitor: { enabled: true, labels: { release: p }, clientSecret: prometheus } }
+admin:
+  enabled: true
+  clientCASecret: operators
+  probeSecret: probe
+  users: { kubelet: { role: owner, certificate: { cn: client } }, prometheus: { role: viewer, certificate: { cn: prometheus } } }
 prometheusRule: { enabled: true, labels: { release: p } }
 dashboards: { enabled: true }
 `
@@ -132,7 +137,7 @@ func TestTheChartRendersWhatKubernetesReads(t *testing.T) {
 func TestValuesHaveASchema(t *testing.T) {
 	for _, wrong := range []string{
 		"replicas=3", "service.port=99999", "image.pullPolicy=Sometimes", "tls.certManager.issuerRef.kind=Authority", "autoscaling.targetCPUUtilizationPercentage=0",
-		"image.digest=latest", "metrics.serviceMonitor.scheme=gopher",
+		"image.digest=latest", "metrics.serviceMonitor.scheme=gopher", "admin.enabled=true", "admin.users.ann.role=queen",
 	} {
 		out, err := helm(t, "template", "r", path(t, chart), "--kube-version", "1.34.0", "--set", wrong)
 		if err == nil || !strings.Contains(out, "values don't meet the specifications of the schema") {

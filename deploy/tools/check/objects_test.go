@@ -161,21 +161,39 @@ func examine(t *testing.T, objects map[string]any) {
 	}
 }
 
-// checkMounted lays out a container's files as the kubelet does and has
-// "sallyport check" read them.
+// checkMounted lays out a container's files and has "sallyport check" read them.
 func checkMounted(t *testing.T, objects map[string]any, pod *corev1.PodSpec, c *corev1.Container) {
+	dir := lay(t, objects, pod, c)
+	cmd := exec.Command(path(t, "bin/sallyport"), "check", "--config", filepath.Join(dir, c.Args[2]))
+	cmd.Env = os.Environ()
+	for _, e := range c.Env {
+		cmd.Env = append(cmd.Env, e.Name+"=#"+strings.Repeat("5e", 32))
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", strings.Join(c.Args, " "), err, out)
+	}
+}
+
+// serverName is the service's of a chart's release r in the namespace data.
+const serverName = "r-sallyport.data.svc"
+
+// lay puts a container's files into a folder as the kubelet does. Certificates of
+// servers are for serverName, those of clients are client's, by the same authority.
+func lay(t *testing.T, objects map[string]any, pod *corev1.PodSpec, c *corev1.Container) (dir string) {
 	dir, err := os.MkdirTemp("", "m") // a socket's path is short
 	must(t, err)
-	defer os.RemoveAll(dir)
-	run(t, path(t, "bin/sallyport"), "cert", "dev", filepath.Join(dir, "dev"), "--client", "client")
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	run(t, path(t, "bin/sallyport"), "cert", "dev", filepath.Join(dir, "dev"), "--client", "client", "--host", serverName)
 	pem := func(name string) string {
 		text, err := os.ReadFile(filepath.Join(dir, "dev", name))
 		must(t, err)
 		return string(text)
 	}
-	secret := map[string]string{
-		"tls.crt": pem("server.crt"), "tls.key": pem("server.key"), "ca.crt": pem("ca.crt"), "password": "x\n",
-		"users.acl": "user app on #" + strings.Repeat("5e", 32) + " ~app:* +@read\n",
+	secret := func(pair string) map[string]string {
+		return map[string]string{
+			"tls.crt": pem(pair + ".crt"), "tls.key": pem(pair + ".key"), "ca.crt": pem("ca.crt"), "password": "x\n",
+			"users.acl": "user app on #" + strings.Repeat("5e", 32) + " ~app:* +@read\n",
+		}
 	}
 	volumes := make(map[string]corev1.VolumeSource)
 	for _, v := range pod.Volumes {
@@ -199,7 +217,11 @@ func checkMounted(t *testing.T, objects map[string]any, pod *corev1.PodSpec, c *
 			if v.Secret.DefaultMode == nil || *v.Secret.DefaultMode != 0o440 {
 				t.Errorf("secret %s is mounted with another mode than 0440", v.Secret.SecretName)
 			}
-			files = secret
+			pair := "server"
+			if m.Name == "admin-probe" {
+				pair = "client"
+			}
+			files = secret(pair)
 		case v.EmptyDir != nil:
 			must(t, os.MkdirAll(at, 0o700))
 		default:
@@ -217,14 +239,7 @@ func checkMounted(t *testing.T, objects map[string]any, pod *corev1.PodSpec, c *
 			must(t, os.Symlink("..2026", filepath.Join(at, "..data")))
 		}
 	}
-	cmd := exec.Command(path(t, "bin/sallyport"), "check", "--config", filepath.Join(dir, c.Args[2]))
-	cmd.Env = os.Environ()
-	for _, e := range c.Env {
-		cmd.Env = append(cmd.Env, e.Name+"=#"+strings.Repeat("5e", 32))
-	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%s: %v\n%s", strings.Join(c.Args, " "), err, out)
-	}
+	return dir
 }
 
 // withinGrace wants the drain to end before the kubelet ends the pod.
