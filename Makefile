@@ -35,7 +35,8 @@ test: redis-server ## every test; installs redis-server where it may, else says 
 	exit $$status
 
 test-clients: redis-server client-libraries ## clients of other languages: redis-py, hiredis, ioredis, node-redis beside redis-cli and go-redis
-	$(GO) test -tags clients -count=1 -run TestClients -v ./cmd/sallyport ./acl
+	$(GO) test -tags clients -count=1 -run 'TestClients' -v ./cmd/sallyport ./acl
+	$(GO) test -tags clients -count=1 -run 'TestClientsForClusters' -v ./proxy
 
 # Exact versions, no scripts of theirs, no lock file with addresses.
 client-libraries:
