@@ -7,6 +7,7 @@ import (
 	"net"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -399,4 +400,63 @@ func TestWhoMayListenNoMoreIsEnded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who comes, asks for a connection and leaves, again and again, has no more of them
+// under way to a node that does not answer than it may have.
+func TestWhoLeavesHoldsItsPlaceWhileTheNodeDoesNotAnswer(t *testing.T) {
+	node := redistest.Start(t)
+	before, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer before.Close()
+	var silent atomic.Bool
+	var asked atomic.Int32 // and not answered
+	go func() {
+		for {
+			in, err := before.Accept()
+			if err != nil {
+				return
+			}
+			defer in.Close()
+			if silent.Load() {
+				asked.Add(1)
+				continue
+			}
+			out, err := net.Dial("tcp", node.Addr())
+			if err != nil {
+				return
+			}
+			defer out.Close()
+			go io.Copy(in, out)
+			go io.Copy(out, in)
+		}
+	}()
+	r := withRig(t, before.Addr().String(), func(s *setup) { s.backend.Connections.PerUser = 3 })
+	silent.Store(true)
+	for i := range int32(3) {
+		conn, err := net.Dial("tcp", r.addr("plain"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := redistest.NewClient(conn)
+		r.want(c, "OK", "AUTH", "root", "root-pw")
+		if err := c.Send("WATCH", "k"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 10*time.Second, "it is under way", func() bool { return asked.Load() == i+1 })
+		conn.(*net.TCPConn).SetLinger(0) // by a reset: nothing is owed to it any more
+		c.Close()
+	}
+	eventually(t, 10*time.Second, "all have left", func() bool {
+		n := 0
+		for _, e := range r.events.all() {
+			if e.is("close_conn") {
+				n++
+			}
+		}
+		return n == 3
+	})
+	r.want(r.login("root"), "ERR backend connection limit reached", "WATCH", "k")
 }

@@ -416,3 +416,35 @@ func TestNothingStandsWithinAMessage(t *testing.T) {
 		t.Fatalf("left behind: %+v", s.slots)
 	}
 }
+
+// A policy that takes a right away between a call and the node's answer to it is
+// not outrun by that answer.
+func TestWhatTheNodeHasNotConfirmedIsJudgedToo(t *testing.T) {
+	st := newStage(t, 1, 1)
+	s := st.sessions[0].s
+	policy, problems := acl.Compile(acl.Source{
+		Table:     command.Newest(),
+		Listeners: []acl.ListenerSource{{Name: acl.Text{Value: "l"}}},
+		Users:     []acl.UserSource{{Name: acl.Text{Value: "u"}, Rules: acl.Text{Value: "on nopass +get"}}},
+	})
+	if policy == nil {
+		t.Fatal(problems)
+	}
+	st.w.policy, s.user = policy, policy.User("u")
+	spec := st.w.table.ByName
+	for name, a := range map[string]*apart{
+		"SUBSCRIBE": {turn: turn{kind: turnSubscribe, spec: spec("subscribe"), args: [][]byte{[]byte("c")}}},
+		"MONITOR":   {turn: turn{kind: turnMonitor, spec: spec("monitor")}},
+		"tracking":  {turn: turn{kind: turnMode, spec: spec("client|tracking")}, track: track{next: &tracking{}}},
+		"BLPOP":     {turn: turn{kind: turnAlone, spec: spec("blpop"), args: [][]byte{[]byte("BLPOP"), []byte("l"), []byte("0")}}},
+	} {
+		s.apart = a
+		if s.mayListen() {
+			t.Errorf("%s goes on without the right to it", name)
+		}
+	}
+	s.apart = &apart{turn: turn{kind: turnSubscribe, spec: spec("unsubscribe")}}
+	if !s.mayListen() {
+		t.Error("UNSUBSCRIBE needs no right to what is left")
+	}
+}

@@ -187,13 +187,16 @@ func (s *session) outOfTurn(args [][]byte) bool {
 
 // mayListen reports whether the user may still have what the session is to hear,
 // as Redis asks when rights change: what it has subscribed to, what others do,
-// the names of keys it tracks, the element a call of its blocks for.
+// the names of keys it tracks, the element a call of its blocks for; also where
+// the node has not answered the call for it yet.
 func (s *session) mayListen() bool {
 	a := s.apart
 	switch {
 	case a == nil:
 		return true
-	case a.why&whyMonitor != 0 && !s.mayNow(monitorCall),
+	case (a.why&whyMonitor != 0 || a.turn.kind == turnMonitor) && !s.mayNow(monitorCall),
+		a.turn.kind == turnSubscribe && !leaves(a.turn.spec.Name) && !s.mayNow(append([][]byte{[]byte(a.turn.spec.Name)}, a.turn.args...)),
+		a.track.next != nil && !s.mayNow((&track{flags: a.track.next.flags, prefixes: a.track.next.prefixes}).call()),
 		a.why&whyTracking != 0 && !s.mayNow(a.track.call()),
 		s.blocked() && !s.mayNow(a.turn.args):
 		return false

@@ -140,17 +140,18 @@ type Pool struct {
 // the loop.Handler of that connection.
 type line struct {
 	Pipeline
-	pool   *Pool
-	key    Key
-	conn   *loop.Conn
-	retry  loop.Timer
-	failed int           // attempts in a row without a connection that lasted
-	since  time.Time     // when the connection was attached
-	asked  []func(error) // who wants to know how the attempt under way ends
-	id     int64         // the connection's number at the node, 0 where it did not say
-	at     Endpoint      // where the connection goes, or went last
-	trying bool          // an attempt is under way
-	outage outage
+	pool     *Pool
+	key      Key
+	conn     *loop.Conn
+	retry    loop.Timer
+	failed   int           // attempts in a row without a connection that lasted
+	since    time.Time     // when the connection was attached
+	asked    []func(error) // who wants to know how the attempt under way ends
+	id       int64         // the connection's number at the node, 0 where it did not say
+	at       Endpoint      // where the connection goes, or went last
+	trying   bool          // an attempt is under way
+	unplaced func()        // gives back the place of an attempt that nobody waits for any more
+	outage   outage
 }
 
 // Pool makes a loop's share of the backend and begins to connect database 0 for
@@ -268,6 +269,9 @@ func (ln *line) dial() {
 // connected runs on the loop with the outcome of an attempt.
 func (ln *line) connected(n *node, err error) {
 	ln.trying = false
+	if ln.unplaced != nil {
+		ln.unplaced()
+	}
 	if ln.pool.closed || ln.state == closed {
 		if err == nil {
 			n.close()

@@ -252,10 +252,13 @@ func (o *Own) lost(quiet bool) {
 	o.timer.Stop()
 	if pool != nil {
 		ln.up(false)
-		if was == spare {
+		switch {
+		case was == spare:
 			pool.unspare(o)
 			pool.b.owned.forget()
-		} else {
+		case ln.trying: // the attempt goes on, so its place is taken until it ends
+			ln.unplaced = func() { pool.b.owned.release(o.account) }
+		default:
 			pool.b.owned.release(o.account)
 		}
 		pool.owns.remove(o)
