@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/sallyport/sallyport/acl"
@@ -20,8 +21,10 @@ type transaction struct {
 	bytes   int
 	dirty   bool // a call was refused: EXEC will be, too
 	tainted bool // holds a call that may leave something on the connection
-	selects bool
-	db      int // selected by the last SELECT
+	selects []selection
+	outcome *outcome // of EXEC, where there are selects
+	moved   bool     // one of the selects was carried out
+	db      int      // by that one
 
 	at     spot   // over several nodes: of the keys
 	apart  bool   // which lie apart
@@ -29,6 +32,9 @@ type transaction struct {
 	asking bool   // the node is about to get their slot
 	astray []byte // what the node said of a call that belongs elsewhere
 }
+
+// selection is a SELECT within a transaction.
+type selection struct{ call, db int }
 
 const (
 	errNotInMulti   = "ERR Command not allowed inside a transaction"
@@ -57,7 +63,7 @@ func (s *session) multi() {
 		s.fail(errNested)
 		return
 	}
-	s.aside().txn = &transaction{db: s.db}
+	s.aside().txn = &transaction{}
 	s.ok()
 }
 
@@ -89,6 +95,8 @@ func (s *session) queue(args [][]byte) bool {
 			return true
 		}
 	case name == "ping", name == "echo", name == "unwatch":
+	case name == "wait", name == "waitaof":
+		t.tainted = true
 	case call.Class == command.Local, call.Spec.Flags&(command.FlagPubsub|command.FlagNoMulti) != 0 && call.Class == command.Pinned, outOfPlace[name]:
 		t.dirty = true
 		s.fail(errNotInMulti)
@@ -136,12 +144,57 @@ func (s *session) queueSelect(args [][]byte) bool {
 	if s.router != nil && s.router.Clustered() {
 		return true // its node answers, and stays where it is
 	}
-	s.apart.txn.selects, s.apart.txn.db = true, int(n)
+	if t := s.apart.txn; !t.dirty {
+		t.selects = append(t.selects, selection{len(t.calls), int(n)})
+	}
 	return true
 }
 
 // maxDatabase is the largest number a SELECT may name: SELECT reads 32 bits.
 const maxDatabase = 1<<31 - 1
+
+// outcome follows EXEC's reply element by element.
+type outcome struct {
+	begun  bool // the array's head is over
+	framer resp.Framer
+	n      int // elements that are over
+}
+
+// heard takes a piece of EXEC's reply. A SELECT within has led somewhere only if
+// the node answered that one without an error.
+func (t *transaction) heard(p []byte, proto int) {
+	if len(t.selects) == 0 {
+		return
+	}
+	if t.outcome == nil {
+		t.outcome = &outcome{}
+		t.outcome.framer.Reset(proto)
+	}
+	o := t.outcome
+	if !o.begun {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			return
+		}
+		o.begun, p = true, p[i+1:]
+	}
+	for len(p) > 0 && len(t.selects) > 0 {
+		n, done, err := o.framer.Next(p)
+		if err != nil {
+			return
+		}
+		p = p[n:]
+		if !done {
+			continue
+		}
+		if sel := t.selects[0]; sel.call == o.n {
+			if t.selects = t.selects[1:]; o.framer.Kind() == '+' {
+				t.moved, t.db = true, sel.db
+			}
+		}
+		o.n++
+	}
+}
 
 // keptSize is about what a queued call costs in memory: its bytes, its
 // arguments' places in it, and its own among the calls.
@@ -218,7 +271,7 @@ func (s *session) exec() {
 	s.sendBlock(t)
 	s.w.table.Parse(execCall, &s.call)
 	s.alone(turnExec, execCall)
-	s.apart.tainted = s.apart.tainted || t.tainted || t.selects
+	s.apart.tainted = s.apart.tainted || t.tainted || len(t.selects) > 0
 	if s.apart.turn.kind != turnExec {
 		s.apart.txn = nil // it could not be sent
 		return
@@ -264,7 +317,7 @@ func (s *session) rejudge(t *transaction) string {
 // executed acts on EXEC's reply.
 func (s *session) executed(t *turn) {
 	a := s.apart
-	if txn := a.txn; txn != nil && txn.selects && !t.failed() && !t.null() {
+	if txn := a.txn; txn != nil && txn.moved {
 		s.db = txn.db
 		if a.own != nil {
 			a.own.Moved(s.db)
@@ -307,7 +360,7 @@ func (s *session) unwatchAside() {
 		return
 	}
 	a.own, s.pipe = nil, nil
-	if a.tainted {
+	if a.tainted || a.waited {
 		own.Close()
 		return
 	}
