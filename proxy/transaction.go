@@ -44,7 +44,7 @@ const (
 // What a transaction may hold, whatever the memory limit says.
 const (
 	maxTransactionBytes = 64 << 20
-	maxTransactionCalls = 1 << 20
+	maxTransactionCalls = 1 << 16 // they are judged and sent in one turn
 )
 
 var (
@@ -85,7 +85,7 @@ func (s *session) queue(args [][]byte) bool {
 	case name == "exec", name == "discard", name == "multi", name == "watch", name == "quit", name == "reset":
 		return false
 	case name == "select":
-		if !s.queueSelect(args) {
+		if s.queueSelect(args) {
 			return true
 		}
 	case name == "ping", name == "echo", name == "unwatch":
@@ -99,21 +99,35 @@ func (s *session) queue(args [][]byte) bool {
 	if s.router != nil && !s.queuePlace(args) {
 		return true
 	}
+	s.keepCall(copiedArgsUnless(t.dirty, args), call.Class)
+	return true
+}
+
+// copiedArgsUnless copies a call's arguments, but for one that can't run any more.
+func copiedArgsUnless(dirty bool, args [][]byte) [][]byte {
+	if dirty {
+		return nil
+	}
+	return copiedArgs(args)
+}
+
+// keepCall adds a call to the transaction and says so. args are its own.
+func (s *session) keepCall(args [][]byte, class command.Class) {
+	t := s.apart.txn
 	if t.dirty { // it can't run any more: there is no need to keep it
 		s.emit(replyQueued)
-		return true
+		return
 	}
 	size := keptSize(args)
 	if t.bytes+size > maxTransactionBytes || len(t.calls) >= maxTransactionCalls {
 		t.dirty, t.calls, t.bytes = true, nil, 0
 		s.fail(errTooLarge)
-		return true
+		return
 	}
 	t.bytes += size
-	t.calls = append(t.calls, copiedArgs(args))
-	s.w.count.Command(uint8(call.Class), s.decision, 1)
+	t.calls = append(t.calls, args)
+	s.w.count.Command(uint8(class), s.decision, 1)
 	s.emit(replyQueued)
-	return true
 }
 
 var replyQueued = resp.AppendSimple(nil, "QUEUED")
@@ -124,19 +138,36 @@ var outOfPlace = map[string]bool{
 	"himport": true, "himport|prepare": true, "himport|set": true, "himport|discard": true, "himport|discardall": true,
 }
 
-// queueSelect notes where SELECT within a transaction leads: the session follows
-// once EXEC has run. It reports false if the call was answered with an error.
+// queueSelect notes where SELECT within a transaction leads, if there is such a
+// database: the session follows once EXEC has run. Where there is none it is
+// queued all the same, and EXEC's reply says so. It reports whether the call is
+// taken care of.
 func (s *session) queueSelect(args [][]byte) bool {
+	t := s.apart.txn
 	n, ok := integer(args[1])
 	if !ok || n < 0 || n > maxDatabase {
-		s.apart.txn.dirty = true
+		t.dirty = true
 		s.fail(errDBRange)
-		return false
+		return true
 	}
-	if s.router != nil && s.router.Clustered() {
-		return true // its node answers, and stays where it is
+	if s.router != nil && s.router.Clustered() || t.dirty {
+		return false // its node answers, and stays where it is
 	}
-	s.apart.txn.selects, s.apart.txn.db = true, int(n)
+	call := copiedArgs(args)
+	s.waiting = true
+	s.w.probe(s.facts.backend, backend.Key{DB: int(n), Proto: s.proto}, func(err error) {
+		s.waiting = false
+		if s.ended || !s.inMulti() {
+			return
+		}
+		if t := s.apart.txn; err == nil {
+			t.selects, t.db = true, int(n)
+		} else {
+			t.tainted = true
+		}
+		s.keepCall(call, command.Local)
+		s.answered()
+	})
 	return true
 }
 
@@ -224,7 +255,7 @@ func (s *session) exec() {
 		return
 	}
 	if s.router == nil { // else it may have to be sent to another node
-		t.calls, t.bytes = nil, 0
+		t.calls = nil // their bytes count until EXEC is answered: they are on their way
 	}
 }
 
