@@ -12,7 +12,7 @@ FUZZTIME    ?= 20s
 ARGS        ?=
 OUT         := bin
 
-.PHONY: help demo build test test-deploy deploy-tools dist nightly chaos test-clients client-libraries race fuzz bench abuse bench-install lint fmt clean ci redis-server
+.PHONY: help demo build test test-deploy deploy-tools dist nightly chaos test-clients client-libraries test-tls race fuzz bench abuse bench-install lint fmt clean ci redis-server
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,14 @@ client-libraries:
 	  else echo 'this needs redis-py, hiredis and npm (Debian: python3-redis libhiredis-dev npm)'; exit 1; fi; fi
 	@test -d $(OUT)/clients/node_modules/redis || { cd $(OUT)/clients && echo '{"private":true}' >package.json && \
 	  npm install --no-audit --no-fund --ignore-scripts --no-package-lock ioredis@6.0.0 redis@6.3.1 >/dev/null; }
+
+test-tls: redis-server ## testssl.sh against a listener as it comes; installs it where it may, takes two minutes
+	@command -v testssl >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo 'installing testssl.sh (Debian)'; \
+	  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends testssl.sh dnsutils bsdextrautils procps; } >/dev/null; \
+	else echo 'this needs testssl.sh as the command testssl: install it (Debian: apt-get install testssl.sh) and try again'; exit 1; fi
+	$(GO) test -tags testssl -count=1 -timeout 15m -run TestTheListenerAsTestssl -v ./cmd/sallyport
 
 test-deploy: redis-server deploy-tools build ## chart, manifests, alert rules, dashboard, units, packages: as Kubernetes, Prometheus, systemd and dpkg read them
 	cd deploy/tools && $(GO) test -count=1 -timeout 15m ./check

@@ -139,7 +139,9 @@ func (w *lookout) look(ctx context.Context) {
 	there := make(map[stranger]bool)
 	for name, b := range w.s.backends.Load().now {
 		all, ours := make(crowd), uint64(0)
-		for _, at := range b.Places() {
+		places := b.Places()
+		whole = whole && len(places) > 0
+		for _, at := range places {
 			if ctx.Err() != nil {
 				return
 			}

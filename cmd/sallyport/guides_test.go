@@ -41,12 +41,13 @@ func follow(t *testing.T, text string) {
 	}
 	redis := redistest.Start(t)
 	host, port, _ := strings.Cut(redis.Addr(), ":")
-	fit := strings.NewReplacer("127.0.0.1:6379", redis.Addr(), "6380", freePort(t), "redis-cli ACL", "redis-cli -h "+host+" -p "+port+" ACL")
+	fit := strings.NewReplacer(append(several(t, text),
+		"127.0.0.1:6379", redis.Addr(), "6380", freePort(t), "redis-cli ACL", "redis-cli -h "+host+" -p "+port+" ACL")...)
 	dir := shortDir(t)
 	linkBinary(t, dir)
 	for _, file := range fencesOf(text, "yaml") {
 		name, _, _ := strings.Cut(strings.TrimPrefix(file, "# "), "\n")
-		if !strings.HasPrefix(file, "# ") || filepath.Ext(name) != ".yaml" {
+		if !strings.HasPrefix(file, "# ") || filepath.Ext(name) != ".yaml" && filepath.Ext(name) != ".yml" {
 			t.Fatalf("a file has no name: %.40q", file)
 		}
 		put(t, filepath.Join(dir, name), fit.Replace(file))
@@ -67,6 +68,26 @@ func follow(t *testing.T, text string) {
 			t.Errorf("it does not print %q but:\n%s", line, &printed)
 		}
 	}
+}
+
+// several starts the three servers that a guide has on ports 7001 to 7003, a cluster if it
+// speaks of one, and gives their addresses for those of the guide.
+func several(t *testing.T, text string) (pairs []string) {
+	if !strings.Contains(text, "127.0.0.1:7001") {
+		return nil
+	}
+	var at []string
+	if strings.Contains(text, "topology: cluster\n") {
+		at = redistest.StartCluster(t, 3, 0).Addrs()
+	} else {
+		for range 3 {
+			at = append(at, redistest.Start(t).Addr())
+		}
+	}
+	for i, addr := range at {
+		pairs = append(pairs, fmt.Sprint("127.0.0.1:", 7001+i), addr)
+	}
+	return pairs
 }
 
 // insistently runs a block until it ends well: what it speaks to may be about to start.

@@ -90,11 +90,11 @@ const (
 	maxClients     = 1 << 17
 )
 
-// Places gives the nodes known now.
+// Places gives the nodes known now: none while nobody has said where they are.
 func (b *Backend) Places() []Endpoint {
 	t := b.Topology()
 	if t == nil {
-		return b.opts.Nodes[:1]
+		return b.opts.Nodes[:min(1, len(b.opts.Nodes))] // Sentinels name them, others are configured
 	}
 	var out []Endpoint
 	for _, s := range t.Shards {

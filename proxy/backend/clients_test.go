@@ -66,3 +66,12 @@ func FuzzClientListTakesAnyBytes(f *testing.F) {
 		}
 	})
 }
+
+// No node is configured where Sentinels name them, and while none does there is
+// nobody to ask who is connected.
+func TestNoPlaceIsKnownWhileSentinelsNameNone(t *testing.T) {
+	c := still(t, nil, Routing{Kind: Sentinel, Sentinels: Sentinels{Nodes: []Endpoint{at("127.0.0.1:1")}, Name: "primary"}}, nil)
+	if got := (&Backend{following: following{control: c}}).Places(); len(got) != 0 {
+		t.Errorf("places %v", got)
+	}
+}
