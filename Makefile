@@ -35,7 +35,8 @@ test: redis-server ## every test; installs redis-server where it may, else says 
 	exit $$status
 
 test-clients: redis-server client-libraries ## clients of other languages: redis-py, hiredis, ioredis, node-redis beside redis-cli and go-redis
-	$(GO) test -tags clients -count=1 -run TestClients -v ./cmd/sallyport ./acl
+	$(GO) test -tags clients -count=1 -run 'TestClients' -v ./cmd/sallyport ./acl
+	$(GO) test -tags clients -count=1 -run 'TestClientsForClusters' -v ./proxy
 
 # Exact versions, no scripts of theirs, no lock file with addresses.
 client-libraries:
@@ -80,10 +81,11 @@ dist: deploy-tools ## what is released, into bin/dist: archives, deb, rpm, a FIP
 race: redis-server ## the tests under the race detector, the long ones shortened
 	$(GO) test -race -short -timeout 15m $(PKG)
 
-nightly: redis-server ## the long runs: 200,000 decisions against a real server, 10,000,000 verified commands of 200 clients, 1,000 reloads under load, a value of 512 MiB
+nightly: redis-server ## the long runs: 200,000 decisions against a real server, 10,000,000 verified commands of 200 clients, 1,000,000 interleavings, 1,000 reloads under load, a value of 512 MiB
 	$(GO) test -count=1 -timeout 30m -run TestDifferential ./acl -args -nightly
 	$(GO) test -count=1 -timeout 10m -run TestAHugeValue -v ./proxy -huge.mib=512
 	$(GO) test -count=1 -timeout 60m -run TestNoReplyReachesAnotherClient -v ./proxy -isolation.commands=10000000 -isolation.clients=200 $(ARGS)
+	$(GO) test -count=1 -timeout 60m -run TestDataReachesOnlyItsOwner -v ./proxy -interleavings=1000000 $(ARGS)
 	$(GO) test -count=1 -timeout 30m -run TestReloadsUnderLoad -v ./cmd/sallyport -args -nightly
 
 chaos: redis-server ## half an hour of harm: 100 histories of ten clients under kills and freezes, 200 kills under write load (ARGS="-chaos.seed=N" repeats one)

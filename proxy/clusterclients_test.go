@@ -17,6 +17,18 @@ import (
 func TestClusterClientsWorkWithAClusterBehindTheProxy(t *testing.T) {
 	_, r := overPinnedCluster(t, 0)
 	t.Run("go-redis", func(t *testing.T) { goRedisCluster(t, r) })
+	t.Run("a user without CLUSTER", func(t *testing.T) {
+		c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{r.addr("plain")}, Username: "app", Password: "app-pw", MaxRetries: -1})
+		defer c.Close()
+		if err := c.Set(t.Context(), "app:k", "v", 0).Err(); err != nil {
+			t.Error(err)
+		}
+		plain := r.login("app")
+		if got, err := plain.Do("INFO", "cluster"); err != nil || !strings.Contains(fmt.Sprint(got), "cluster_enabled:1") {
+			t.Errorf("INFO: %v, %v", got, err)
+		}
+		r.fails(plain, "ERR", "CLUSTER", "COUNTKEYSINSLOT", "1")
+	})
 	t.Run("redis-cli", func(t *testing.T) {
 		host, port, _ := net.SplitHostPort(r.addr("plain"))
 		path, err := exec.LookPath("redis-cli")

@@ -95,3 +95,22 @@ func (s *session) clusterInfo() string {
 		"cluster_slots_pfail:0\r\ncluster_slots_fail:%d\r\ncluster_known_nodes:1\r\ncluster_size:1\r\ncluster_current_epoch:1\r\ncluster_my_epoch:1\r\n",
 		state, backend.Slots, covered, backend.Slots-covered)
 }
+
+// clustered reports a session to which the proxy looks like a cluster of one node.
+func (s *session) clustered() bool {
+	return s.router != nil && s.router.Clustered() && s.router.Ready()
+}
+
+func (s *session) redisMode() string {
+	if s.clustered() {
+		return "cluster"
+	}
+	return "standalone"
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

@@ -35,7 +35,9 @@ func (s *session) finish(reason audit.CloseReason) {
 	}
 	s.finishing, s.reason = true, reason
 	s.stopPouring()
-	if s.slots.len() == 0 && !s.waiting && !s.pushing || s.unattended() {
+	// What a client is owed that has said its last word still comes.
+	alone := s.blocked() || reason != audit.CloseClient && s.unattended()
+	if s.slots.len() == 0 && !s.waiting && !s.pushing || alone {
 		s.end(reason)
 		return
 	}

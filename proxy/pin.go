@@ -18,6 +18,7 @@ type apart struct {
 	own     *backend.Own
 	why     why              // what binds the session to own; 0: nothing
 	tainted bool             // own has carried what may have left something behind
+	waited  bool             // own has carried WAIT: nobody else gets it
 	choked  bool             // own is not read, its session has enough output waiting
 	at      backend.Endpoint // over several nodes: where own leads, or is to
 	watched int              // and the group of the keys that were watched last
@@ -90,6 +91,8 @@ func (s *session) turns(call *command.Call) bool {
 		switch name {
 		case "hello", "select", "reset", "client|tracking", "client|caching", "client|no-evict", "client|no-touch":
 			return true
+		case "quit": // its answer must not stand within a push, nor be lost behind half of one
+			return s.pushing
 		}
 		return false
 	case command.Pinned:
@@ -123,7 +126,7 @@ func (s *session) have() backend.Failure {
 		if f != 0 {
 			return f
 		}
-		a.own, a.tainted = own, false
+		a.own, a.tainted, a.waited = own, false, false
 	}
 	a.own.Wake()
 	s.pipe = a.own.Pipeline()
@@ -236,7 +239,9 @@ func (s *session) waitFor(args [][]byte) {
 		s.unpin()
 		return
 	}
-	s.alone(turnAlone, args)
+	if s.alone(turnAlone, args) {
+		s.apart.waited = true
+	}
 }
 
 var pingCall = [][]byte{[]byte("PING")}
@@ -267,10 +272,9 @@ func (t *turn) heard(p []byte) {
 // failed reports an error reply.
 func (t *turn) failed() bool { return t.head[0] == '-' }
 
-// null reports that the reply is the null array, of either protocol.
-func (t *turn) null() bool {
-	return t.head[0] == '_' || t.head[0] == '*' && t.head[1] == '-'
-}
+// transacted reports that EXEC has ended what MULTI began. Any other refusal, such
+// as that the backend user may not EXEC, leaves the connection within it.
+func (t *turn) transacted() bool { return !t.failed() || string(t.head[:]) == "-EXE" }
 
 // turned acts on the end of the call that was waited for. It runs while replies
 // are being handed over, so nothing is sent here.
@@ -284,6 +288,7 @@ func (s *session) turned() {
 	switch t.kind {
 	case turnExec:
 		s.executed(&t)
+		a.tainted = a.tainted || !t.transacted()
 	case turnWatch:
 		if !t.failed() {
 			a.why |= whyWatch
@@ -320,7 +325,7 @@ func (s *session) turned() {
 func (s *session) part(clean bool) {
 	a := s.apart
 	s.pipe = nil
-	if a.choked {
+	if a.choked { // nobody would read it again who gets it next
 		a.choked = false
 		a.own.Resume()
 	}
@@ -328,7 +333,7 @@ func (s *session) part(clean bool) {
 	case a.tainted || a.own.Ended():
 		a.own.Close()
 		a.own = nil
-	case clean:
+	case clean && !a.waited:
 		a.own.Give()
 		a.own = nil
 	default:
@@ -367,10 +372,15 @@ func (s *session) Push(p []byte, last bool) {
 	if s.ended {
 		return
 	}
+	if a := s.apart; a != nil && !s.pushing {
+		a.subs.overheard(p)
+	}
 	s.pushing = !last
 	s.send(p)
-	if last && (s.slots.n > 0 || s.finishing || s.held != nil) {
-		s.settle()
+	if last {
+		if s.settle(); s.ended {
+			return
+		}
 	}
 	s.choke()
 	s.outputLimit()

@@ -29,6 +29,8 @@ func (s *session) probe(args [][]byte, d acl.Decision) bool {
 		s.emit(resp.AppendArray(resp.AppendInt(b, 0), 0))
 	case name == "config|get":
 		s.configGet(args[2:])
+	case strings.HasPrefix(name, "cluster|") && s.clustered() && !strings.HasSuffix(name, "keysinslot"):
+		s.cluster(args)
 	case strings.HasPrefix(name, "cluster|"):
 		s.fail(errNoCluster) // as INFO and HELLO say: to clients the proxy is one node
 	default:
@@ -44,7 +46,7 @@ func (s *session) settings() [][2]string {
 	return [][2]string{
 		{"acllog-max-len", strconv.Itoa(aclLogEntries)},
 		{"appendonly", "no"}, // the proxy itself keeps nothing on disk
-		{"cluster-enabled", "no"},
+		{"cluster-enabled", yesNo(s.clustered())},
 		{"maxclients", strconv.Itoa(l.Connections)},
 		{"proto-max-bulk-len", strconv.FormatInt(l.RequestBytes, 10)},
 		{"save", ""},
@@ -113,7 +115,12 @@ var infoSections = []struct {
 	{"Commandstats", false, nil},
 	{"Errorstats", true, nil},
 	{"Latencystats", false, nil},
-	{"Cluster", true, func(*session) []string { return []string{"cluster_enabled:0"} }},
+	{"Cluster", true, func(s *session) []string {
+		if s.clustered() {
+			return []string{"cluster_enabled:1"}
+		}
+		return []string{"cluster_enabled:0"}
+	}},
 	{"Keyspace", true, nil},
 }
 
@@ -159,7 +166,7 @@ func (s *session) infoServer() []string {
 	up := int64(now.Sub(s.w.srv.born).Seconds())
 	lines := []string{
 		"redis_version:" + s.w.version(s.facts.backend),
-		"redis_mode:standalone",
+		"redis_mode:" + s.redisMode(),
 		"run_id:" + s.w.srv.runID,
 	}
 	if i := strings.LastIndexByte(s.facts.local, ':'); i >= 0 && s.facts.network != "unix" {

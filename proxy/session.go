@@ -118,6 +118,7 @@ func (s *session) Closed(_ *loop.Conn, cause error) { s.w.leave(s, cause) }
 // was left over.
 func (s *session) feed(p []byte) {
 	s.letGo()
+	s.breathe()
 	if s.finishing || s.ended {
 		return
 	}
@@ -126,7 +127,7 @@ func (s *session) feed(p []byte) {
 		s.w.count.Received += uint64(len(p))
 		s.active = s.w.now()
 	}
-	s.at = s.w.now().UnixNano()
+	s.at = max(s.at, s.w.now().UnixNano()) // it may have gone on, see step
 	s.pace.turn = s.commands + turnCalls
 	s.gauge()
 	s.reader.Feed(p)
@@ -285,6 +286,9 @@ func (s *session) Reply(tag uint64, n int, p []byte, last bool) {
 			}
 		}
 		s.apart.turn.heard(p)
+		if s.apart.txn != nil {
+			s.apart.txn.heard(p, s.proto)
+		}
 	}
 	if !head || s.pushing { // over several nodes it may come amid a push of another one
 		s.slots.hold(r, n, p, last)

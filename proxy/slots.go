@@ -32,6 +32,7 @@ type run struct {
 	got  int32             // of these, calls whose reply is whole
 	mute bool              // the replies are dropped as they come
 	part bool              // a piece of the reply after those is here, or already out
+	late bool              // an answer made here with nothing before it, which waits all the same: tag is still its own
 	buf  []byte            // replies that wait for the ones before
 }
 
@@ -69,7 +70,7 @@ func (q *slots) literal(reply []byte) {
 	q.next++
 	q.held += len(reply)
 	q.owed += len(reply)
-	q.add(run{size: len(reply), n: 1, got: 1, buf: bytes.Clone(reply)})
+	q.add(run{size: len(reply), n: 1, got: 1, late: q.n == 0, buf: bytes.Clone(reply)})
 }
 
 func (q *slots) add(r run) {
@@ -91,7 +92,7 @@ func (q *slots) find(tag uint64, n int) (r *run, head bool) {
 	for i := range q.n {
 		r := q.at(i)
 		got := uint64(r.got)
-		if i == 0 {
+		if i == 0 && !r.late {
 			got = 0 // the head's tag moves with what has left
 		}
 		left := uint64(r.n) - uint64(r.got)
@@ -129,6 +130,9 @@ func (r *run) take(n int, last bool) {
 func (q *slots) pop() {
 	r := q.at(0)
 	q.owed -= r.size
+	if r.late {
+		q.tag += uint64(r.got)
+	}
 	*r = run{}
 	q.first++
 	q.n--

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/sallyport/sallyport/acl/command"
@@ -11,7 +12,8 @@ import (
 // and SSUBSCRIBE.
 type subscriptions struct {
 	names [3]map[string]struct{}
-	bytes int // about what they hold
+	bytes int  // about what they hold
+	fewer bool // the node may have ended some by itself
 }
 
 const (
@@ -67,6 +69,25 @@ func (u *subscriptions) dropAll(f int) {
 	u.names[f] = nil
 }
 
+// overheard notes what the beginning of a push says: a node ends subscriptions of
+// its own accord when the slot of their channels moves away.
+func (u *subscriptions) overheard(p []byte) {
+	if u.names[bySsubscribe] != nil && bytes.Contains(p[:min(len(p), 32)], unsubscribedWord) {
+		u.fewer = true
+	}
+}
+
+var unsubscribedWord = []byte("\r\nsunsubscribe\r\n")
+
+// named is a call with every name that a family has.
+func (u *subscriptions) named(verb []byte, f int) [][]byte {
+	args := [][]byte{verb}
+	for name := range u.names[f] {
+		args = append(args, []byte(name))
+	}
+	return args
+}
+
 // subscribe is the SUBSCRIBE family. The node answers one call with as many
 // confirmations as it names channels.
 func (s *session) subscribe(args [][]byte) {
@@ -83,6 +104,9 @@ func (s *session) subscribe(args [][]byte) {
 		}
 		if n == 0 {
 			n = max(1, subs.count(family(verb)))
+			if subs.fewer && family(verb) == bySsubscribe {
+				args = subs.named(args[0], bySsubscribe) // so that each is answered, known to the node or not
+			}
 		}
 	}
 	if f := s.have(); f != 0 {
@@ -145,7 +169,10 @@ func (s *session) unsubscribedAlready(verb string, names [][]byte) {
 		b = resp.AppendBulkString(resp.AppendPush(b, s.proto, 3), verb)
 		b = resp.AppendInt(resp.AppendBulk(b, name), 0)
 	}
+	loud := s.slots.mute
+	s.slots.mute = false // as below: whatever CLIENT REPLY says
 	s.emit(b)
+	s.slots.mute = loud
 }
 
 // listening reports a RESP2 session with subscriptions, in which little else

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/sallyport/sallyport/acl"
@@ -20,8 +21,10 @@ type transaction struct {
 	bytes   int
 	dirty   bool // a call was refused: EXEC will be, too
 	tainted bool // holds a call that may leave something on the connection
-	selects bool
-	db      int // selected by the last SELECT
+	selects []selection
+	outcome *outcome // of EXEC, where there are selects
+	moved   bool     // one of the selects was carried out
+	db      int      // by that one
 
 	at     spot   // over several nodes: of the keys
 	apart  bool   // which lie apart
@@ -29,6 +32,9 @@ type transaction struct {
 	asking bool   // the node is about to get their slot
 	astray []byte // what the node said of a call that belongs elsewhere
 }
+
+// selection is a SELECT within a transaction.
+type selection struct{ call, db int }
 
 const (
 	errNotInMulti   = "ERR Command not allowed inside a transaction"
@@ -57,7 +63,7 @@ func (s *session) multi() {
 		s.fail(errNested)
 		return
 	}
-	s.aside().txn = &transaction{db: s.db}
+	s.aside().txn = &transaction{}
 	s.ok()
 }
 
@@ -85,10 +91,12 @@ func (s *session) queue(args [][]byte) bool {
 	case name == "exec", name == "discard", name == "multi", name == "watch", name == "quit", name == "reset":
 		return false
 	case name == "select":
-		if s.queueSelect(args) {
+		if !s.queueSelect(args) {
 			return true
 		}
 	case name == "ping", name == "echo", name == "unwatch":
+	case name == "wait", name == "waitaof":
+		t.tainted = true
 	case call.Class == command.Local, call.Spec.Flags&(command.FlagPubsub|command.FlagNoMulti) != 0 && call.Class == command.Pinned, outOfPlace[name]:
 		t.dirty = true
 		s.fail(errNotInMulti)
@@ -99,35 +107,21 @@ func (s *session) queue(args [][]byte) bool {
 	if s.router != nil && !s.queuePlace(args) {
 		return true
 	}
-	s.keepCall(copiedArgsUnless(t.dirty, args), call.Class)
-	return true
-}
-
-// copiedArgsUnless copies a call's arguments, but for one that can't run any more.
-func copiedArgsUnless(dirty bool, args [][]byte) [][]byte {
-	if dirty {
-		return nil
-	}
-	return copiedArgs(args)
-}
-
-// keepCall adds a call to the transaction and says so. args are its own.
-func (s *session) keepCall(args [][]byte, class command.Class) {
-	t := s.apart.txn
 	if t.dirty { // it can't run any more: there is no need to keep it
 		s.emit(replyQueued)
-		return
+		return true
 	}
 	size := keptSize(args)
 	if t.bytes+size > maxTransactionBytes || len(t.calls) >= maxTransactionCalls {
 		t.dirty, t.calls, t.bytes = true, nil, 0
 		s.fail(errTooLarge)
-		return
+		return true
 	}
 	t.bytes += size
-	t.calls = append(t.calls, args)
-	s.w.count.Command(uint8(class), s.decision, 1)
+	t.calls = append(t.calls, copiedArgs(args))
+	s.w.count.Command(uint8(call.Class), s.decision, 1)
 	s.emit(replyQueued)
+	return true
 }
 
 var replyQueued = resp.AppendSimple(nil, "QUEUED")
@@ -138,41 +132,69 @@ var outOfPlace = map[string]bool{
 	"himport": true, "himport|prepare": true, "himport|set": true, "himport|discard": true, "himport|discardall": true,
 }
 
-// queueSelect notes where SELECT within a transaction leads, if there is such a
-// database: the session follows once EXEC has run. Where there is none it is
-// queued all the same, and EXEC's reply says so. It reports whether the call is
-// taken care of.
+// queueSelect notes where SELECT within a transaction leads: the session follows
+// once EXEC has run. It reports false if the call was answered with an error.
 func (s *session) queueSelect(args [][]byte) bool {
-	t := s.apart.txn
 	n, ok := integer(args[1])
 	if !ok || n < 0 || n > maxDatabase {
-		t.dirty = true
+		s.apart.txn.dirty = true
 		s.fail(errDBRange)
-		return true
+		return false
 	}
-	if s.router != nil && s.router.Clustered() || t.dirty {
-		return false // its node answers, and stays where it is
+	if s.router != nil && s.router.Clustered() {
+		return true // its node answers, and stays where it is
 	}
-	call := copiedArgs(args)
-	s.waiting = true
-	s.w.probe(s.facts.backend, backend.Key{DB: int(n), Proto: s.proto}, func(err error) {
-		s.waiting = false
-		if s.ended || !s.inMulti() {
-			return
-		}
-		if t := s.apart.txn; err == nil {
-			t.selects, t.db = true, int(n)
-		} else {
-			t.tainted = true
-		}
-		s.keepCall(call, command.Local)
-		s.answered()
-	})
+	if t := s.apart.txn; !t.dirty {
+		t.selects = append(t.selects, selection{len(t.calls), int(n)})
+	}
 	return true
 }
 
 // maxDatabase is the largest number a SELECT may name: SELECT reads 32 bits.
 const maxDatabase = 1<<31 - 1
+
+// outcome follows EXEC's reply element by element.
+type outcome struct {
+	begun  bool // the array's head is over
+	framer resp.Framer
+	n      int // elements that are over
+}
+
+// heard takes a piece of EXEC's reply. A SELECT within has led somewhere only if
+// the node answered that one without an error.
+func (t *transaction) heard(p []byte, proto int) {
+	if len(t.selects) == 0 {
+		return
+	}
+	if t.outcome == nil {
+		t.outcome = &outcome{}
+		t.outcome.framer.Reset(proto)
+	}
+	o := t.outcome
+	if !o.begun {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			return
+		}
+		o.begun, p = true, p[i+1:]
+	}
+	for len(p) > 0 && len(t.selects) > 0 {
+		n, done, err := o.framer.Next(p)
+		if err != nil {
+			return
+		}
+		p = p[n:]
+		if !done {
+			continue
+		}
+		if sel := t.selects[0]; sel.call == o.n {
+			if t.selects = t.selects[1:]; o.framer.Kind() == '+' {
+				t.moved, t.db = true, sel.db
+			}
+		}
+		o.n++
+	}
+}
 
 // keptSize is about what a queued call costs in memory: its bytes, its
 // arguments' places in it, and its own among the calls.
@@ -249,7 +271,7 @@ func (s *session) exec() {
 	s.sendBlock(t)
 	s.w.table.Parse(execCall, &s.call)
 	s.alone(turnExec, execCall)
-	s.apart.tainted = s.apart.tainted || t.tainted || t.selects
+	s.apart.tainted = s.apart.tainted || t.tainted || len(t.selects) > 0
 	if s.apart.turn.kind != turnExec {
 		s.apart.txn = nil // it could not be sent
 		return
@@ -307,7 +329,7 @@ func (s *session) rejudge(t *transaction) string {
 // executed acts on EXEC's reply.
 func (s *session) executed(t *turn) {
 	a := s.apart
-	if txn := a.txn; txn != nil && txn.selects && !t.failed() && !t.null() {
+	if txn := a.txn; txn != nil && txn.moved {
 		s.db = txn.db
 		if a.own != nil {
 			a.own.Moved(s.db)
@@ -354,7 +376,7 @@ func (s *session) unwatchAside() {
 		own.Resume()
 	}
 	a.own, s.pipe = nil, nil
-	if a.tainted {
+	if a.tainted || a.waited {
 		own.Close()
 		return
 	}

@@ -50,9 +50,6 @@ func (s *session) inWindow() bool {
 func (s *session) gauge() {
 	s.meter()
 	s.full = s.port.Unsent() >= s.highWater()
-	if s.apart != nil {
-		s.breathe()
-	}
 	if s.stuck = s.pipe != nil && s.pipe.Congested() || s.router != nil && s.router.Congested(); s.stuck {
 		s.w.congested = true
 	}
@@ -141,6 +138,7 @@ func (s *session) retry() {
 // resume looks whether a session that had to wait may go on.
 func (s *session) resume() {
 	s.letGo()
+	s.breathe()
 	if s.finishing || s.ended {
 		return
 	}

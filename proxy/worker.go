@@ -30,6 +30,7 @@ type worker struct {
 	pools    map[string]*backend.Pool
 	pipeline func(name string, k backend.Key) *backend.Pipeline
 	own      func(name string, k backend.Key, account string, owner backend.Owner) (*backend.Own, backend.Failure)
+	probe    func(name string, k backend.Key, done func(error))
 	aside    func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) // for one big request
 	sessions *session                                                              // head of the list
 	count    *metrics.Loop
@@ -67,7 +68,7 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 		retiring: make(map[string]func()),
 	}
 	w.count = srv.metrics.NewLoop()
-	w.pipeline, w.own = w.pooled, w.ownConnection
+	w.pipeline, w.own, w.probe = w.pooled, w.ownConnection, w.probePool
 	w.aside = func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) { return w.pool(name).Aside(k) }
 	w.setLimits(w.limits)
 	for name := range srv.backends.Load().now {
@@ -245,7 +246,10 @@ func (w *worker) ownConnection(name string, k backend.Key, account string, owner
 	return w.pool(name).Own(k, account, owner)
 }
 
-func (w *worker) probe(name string, k backend.Key, done func(error)) { w.pool(name).Probe(k, done) }
+// probePool asks whether a database and protocol version can be had.
+func (w *worker) probePool(name string, k backend.Key, done func(error)) {
+	w.pool(name).Probe(k, done)
+}
 
 // version is what HELLO says the server is: the backend's last word on it.
 func (w *worker) version(name string) string {

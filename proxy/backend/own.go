@@ -36,6 +36,7 @@ type Own struct {
 	state     ownState
 	condemned bool // to be closed as soon as Receive has returned
 	giving    bool // to be given then, if nothing came that nobody waits for
+	given     bool // see Given
 	timer     loop.Timer
 
 	peek       []byte // the beginning of a frame of which it isn't known yet what it is
@@ -166,15 +167,15 @@ func (o *Own) Moved(db int) { o.line.key.DB = db }
 
 // Pause stops reading from the node, because the owner has enough for now.
 func (o *Own) Pause() {
-	if c := o.line.conn; c != nil {
-		c.Pause()
+	if l, ok := o.line.link.(pausable); ok {
+		l.Pause()
 	}
 }
 
 // Resume undoes Pause.
 func (o *Own) Resume() {
-	if c := o.line.conn; c != nil {
-		c.Resume()
+	if l, ok := o.line.link.(pausable); ok {
+		l.Resume()
 	}
 }
 
@@ -208,7 +209,9 @@ func (o *Own) Give() {
 		return
 	}
 	o.giving = false
-	if pool == nil || ln.state != ready || ln.Outstanding() != 0 || ln.framer.Partial() || len(pool.spare[ln.key]) >= maxSpare {
+	clean := ln.state == ready && ln.Outstanding() == 0 && !ln.framer.Partial()
+	if !clean || pool == nil || len(pool.spare[ln.key]) >= maxSpare {
+		o.given = clean && pool == nil
 		o.Close()
 		return
 	}
@@ -313,12 +316,39 @@ func (o *Own) Ended() bool { return o.state == ended || o.condemned || o.giving 
 // End says that the connection is gone, for those that drive it themselves.
 func (o *Own) End() { o.lost(false) }
 
+// Take is Receive and what follows on it, for those that drive it themselves.
+// Its error is Receive's.
+func (o *Own) Take(b []byte) error {
+	if o.state == ended {
+		return nil
+	}
+	err := o.line.Receive(b)
+	switch {
+	case o.condemned:
+		o.lost(true)
+		return nil
+	case err != nil:
+		o.lost(false)
+	case o.giving:
+		o.Give()
+	}
+	return err
+}
+
+// Given reports whether the connection ended because it was clean and could have
+// been another session's, for those that drive it themselves: what lies below may
+// then go on below another one.
+func (o *Own) Given() bool { return o.given }
+
 // receiveOwn is Receive for a connection of one session's own: what comes may be
 // a reply, a confirmation, or something nobody has asked for.
 func (p *Pipeline) receiveOwn(b []byte) error {
 	o := p.own
 	attempted := p.link.Attempted()
 	for len(b) > 0 {
+		if o.state != inUse || o.giving {
+			return errSurplusReply // whose it was once, nobody can tell
+		}
 		m, done, err := p.framer.Next(b)
 		switch {
 		case err != nil:
