@@ -48,7 +48,7 @@ const argCost = 32
 // account brings what the session keeps into the sum: requests, replies, a
 // transaction, subscriptions.
 func (s *session) account() {
-	n := int64(s.reader.Buffered() + s.slots.held)
+	n := int64(s.reader.Buffered()+s.slots.held) + s.gathered
 	for _, a := range s.held {
 		n += int64(len(a)) + argCost
 	}

@@ -75,6 +75,10 @@ func (g *gather) Reply(part uint64, _ int, p []byte, last bool) {
 		g.parts[part].reply = nil
 	} else {
 		g.parts[part].reply = append(g.parts[part].reply, p...)
+		g.s.gathered += int64(len(p))
+		if len(p) > 4<<10 || g.s.gathered > ownHighWater {
+			g.s.account()
+		}
 	}
 	if last {
 		g.done()
@@ -97,6 +101,7 @@ func (g *gather) done() {
 
 // finish answers the session.
 func (g *gather) finish() {
+	defer g.settle()
 	switch {
 	case g.failed == backend.Unavailable && len(g.parts) > 1 && g.any():
 		g.s.Fail(g.tag, backend.Lost) // some of it has run
@@ -107,6 +112,15 @@ func (g *gather) finish() {
 	default:
 		g.s.Reply(g.tag, 1, g.merged(), true)
 	}
+}
+
+// settle takes what was gathered out of the session's account.
+func (g *gather) settle() {
+	for i := range g.parts {
+		g.s.gathered -= int64(len(g.parts[i].reply))
+	}
+	g.s.gathered = max(0, g.s.gathered)
+	g.s.account()
 }
 
 // any reports whether some shard has answered.

@@ -169,8 +169,7 @@ func (t *track) call() [][]byte {
 
 // beginTracking has the own connection begin to track.
 func (s *session) beginTracking(args [][]byte, next *tracking) {
-	s.setMode(whyTracking, args, false)
-	if s.apart != nil {
+	if s.setMode(whyTracking, args, false); s.inTurn() {
 		s.apart.track.next = next
 	}
 }

@@ -69,6 +69,7 @@ type session struct {
 	pour *pour // a request whose last argument is being handed on
 
 	apart     *apart           // nil: nothing but shared calls
+	gathered  int64            // of answers that shards have given to calls made of parts
 	kept      int64            // what account last counted
 	held      [][]byte         // a call that waits until every owed reply has arrived
 	waiting   bool             // a call's answer is being made elsewhere; not fed

@@ -50,7 +50,7 @@ const (
 // What a transaction may hold, whatever the memory limit says.
 const (
 	maxTransactionBytes = 64 << 20
-	maxTransactionCalls = 1 << 20
+	maxTransactionCalls = 1 << 16 // they are judged and sent in one turn
 )
 
 var (
@@ -277,7 +277,7 @@ func (s *session) exec() {
 		return
 	}
 	if s.router == nil { // else it may have to be sent to another node
-		t.calls, t.bytes = nil, 0
+		t.calls = nil // their bytes count until EXEC is answered: they are on their way
 	}
 }
 
@@ -290,11 +290,23 @@ func (s *session) sendBlock(t *transaction) {
 	if t.asking {
 		s.pipe.Send(unheard{}, 0, s.at, askingCall)
 	}
-	s.pipe.Send(ears, 0, s.at, multiCall)
+	s.pipe.Send(&opener{own: s.apart.own}, 0, s.at, multiCall)
 	for i, args := range t.calls {
 		s.pipe.Send(ears, uint64(i)+1, s.at, args)
 	}
 }
+
+// opener waits for the node's word on MULTI. Where it says no, what follows would
+// run call by call: the connection ends, and the client is told that it may have.
+type opener struct{ own *backend.Own }
+
+func (o *opener) Reply(_ uint64, _ int, p []byte, _ bool) {
+	if len(p) > 0 && p[0] == '-' {
+		o.own.Close()
+	}
+}
+
+func (o *opener) Fail(uint64, backend.Failure) {}
 
 // rejudge holds what is queued against the policy now in force. It gives the
 // reason against it, as the client would have read it.
@@ -358,6 +370,10 @@ func (s *session) unwatchAside() {
 	if a.why != 0 {
 		own.Pipeline().Send(unheard{}, 0, s.at, unwatchCall)
 		return
+	}
+	if a.choked {
+		a.choked = false
+		own.Resume()
 	}
 	a.own, s.pipe = nil, nil
 	if a.tainted || a.waited {

@@ -96,3 +96,22 @@ func TestARightToListenThatIsTakenAwayEndsTheSession(t *testing.T) {
 	}
 	r.await("close_conn", "reason=policy_changed")
 }
+
+// A node that refuses MULTI would run what follows call by call. The client
+// hears that it may have, and the proxy's own user is said to need +multi.
+func TestANodeThatRefusesMULTIIsNotTakenForOneThatRanIt(t *testing.T) {
+	node := redistest.Start(t)
+	if _, err := node.Do("ACL", "SETUSER", "proxy", "on", ">secret", "~*", "&*", "+@all", "-multi"); err != nil {
+		t.Fatal(err)
+	}
+	r := withRig(t, node.Addr(), func(s *setup) {
+		s.backend.User = "proxy"
+		s.backend.Password = func() (string, error) { return "secret", nil }
+	})
+	c := r.login("root")
+	r.want(c, "OK", "MULTI")
+	r.want(c, "QUEUED", "SET", "k", "v")
+	r.want(c, "ERR backend connection lost, the command may have run", "EXEC")
+	r.want(c, "PONG", "PING")
+	r.want(c, "OK", "SET", "k", "w")
+}

@@ -8,7 +8,7 @@ const (
 	maxInFlight      = 1024 // calls, unless limits.in_flight says otherwise
 	maxInFlightBytes = 1 << 20
 	outputHighWater  = 256 << 10
-	mostWhileBlocked = 64 << 10 // of requests, while a call blocks
+	mostWhileBlocked = 4 << 20  // of requests, while a call blocks: who has sent more can't be seen to leave
 	strangersOutput  = 16 << 10 // before login
 )
 
