@@ -43,7 +43,6 @@ type player struct {
 	db      int
 	subs    [3][]string
 	watched bool
-	txn     int  // calls queued; -1: no transaction
 	over    bool // says nothing more
 	hungUp  bool // EOF
 	left    bool // its connection is gone
