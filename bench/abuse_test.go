@@ -25,6 +25,9 @@ func TestClientsThatMisbehaveHarmNobodyElse(t *testing.T) {
 		if c.name == "value" {
 			continue // full size only: what it holds to says nothing of a value that fits into memory anyway
 		}
+		if testing.Short() && c.name == "readers" {
+			continue // the proxy is a process of its own, of which a detector in this one sees nothing but its slowness
+		}
 		t.Run(c.name, func(t *testing.T) {
 			var progress strings.Builder
 			s := &stage{binary: binary, size: quickAbuse, seed: 1, progress: &progress}
