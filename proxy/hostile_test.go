@@ -505,7 +505,7 @@ func TestStrangersCostLittleMemory(t *testing.T) {
 			} else {
 				// It takes what it will take, and then no more.
 				last, same := 0.0, 0
-				eventually(t, 6*patience, "no more is taken", func() bool {
+				eventually(t, patience, "no more is taken", func() bool {
 					now := r.scrape(t).value("sallyport_sent_bytes_total") - float64(by.rounds.Load()*280)
 					if same++; now > last+1<<16 || now < last-1<<16 {
 						last, same = now, 0

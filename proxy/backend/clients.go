@@ -118,14 +118,10 @@ func (b *Backend) Clients(ctx context.Context, at Endpoint) ([]Client, error) {
 		return nil, err
 	}
 	defer n.close()
-	deadline := time.Now().Add(b.opts.DialTimeout)
-	if until, ok := ctx.Deadline(); ok && until.Before(deadline) {
-		deadline = until
-	}
-	if err := n.conn().SetDeadline(deadline); err != nil {
+	stop, err := n.within(ctx, b.opts.DialTimeout)
+	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, n.close)
 	defer stop()
 	d := dialogue{conn: n.conn(), most: maxClientReply}
 	id, err := d.ask("CLIENT ID", "CLIENT", "ID")

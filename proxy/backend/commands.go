@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/sallyport/sallyport/proxy/resp"
 )
@@ -29,14 +28,10 @@ func (b *Backend) Commands(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	defer n.close()
-	deadline := time.Now().Add(b.opts.DialTimeout)
-	if until, ok := ctx.Deadline(); ok && until.Before(deadline) {
-		deadline = until
-	}
-	if err := n.conn().SetDeadline(deadline); err != nil {
+	stop, err := n.within(ctx, b.opts.DialTimeout)
+	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, n.close)
 	defer stop()
 	d := dialogue{conn: n.conn(), most: maxCommandReply}
 	reply, err := d.ask("COMMAND", "COMMAND")

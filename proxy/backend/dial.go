@@ -23,6 +23,19 @@ type node struct {
 	at        Endpoint
 }
 
+// within bounds what is asked of a node outside any loop: by the time given, and
+// by ctx, whose end closes the connection until stop is called.
+func (n *node) within(ctx context.Context, most time.Duration) (stop func() bool, err error) {
+	deadline := time.Now().Add(most)
+	if until, ok := ctx.Deadline(); ok && until.Before(deadline) {
+		deadline = until
+	}
+	if err := n.conn().SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	return context.AfterFunc(ctx, n.close), nil
+}
+
 func (n *node) close() { n.conn().Close() }
 
 func (n *node) conn() net.Conn {
