@@ -106,6 +106,7 @@ func (s *session) goAfter() {
 		f = s.repeat(st)
 	}
 	if f != 0 {
+		s.leaveOwn() // with whatever it has taken of the call
 		s.Reply(st.tag, st.n, failureText(f), true)
 	}
 }
@@ -116,11 +117,15 @@ func (s *session) repeat(st *stray) backend.Failure {
 	t := &a.turn
 	if t.kind == turnExec {
 		a.txn.asking = st.to.Ask
-		s.sendBlock(a.txn)
+		if f := s.sendBlock(a.txn); f != 0 {
+			return f
+		}
 		return s.pipe.Send(s, st.tag, s.at, execCall)
 	}
 	if st.to.Ask {
-		s.pipe.Send(unheard{}, 0, s.at, askingCall)
+		if f := s.pipe.Send(unheard{}, 0, s.at, askingCall); f != 0 {
+			return f
+		}
 	}
 	if t.kind == turnSubscribe {
 		a.own.Subscribed(s.proto == 2)

@@ -315,6 +315,7 @@ func (s *session) turned() {
 	if a.own != nil && a.why == 0 {
 		s.part(t.kind == turnExec || t.kind == turnUnwatch)
 	}
+	s.account()
 	s.settled()
 }
 

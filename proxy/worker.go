@@ -48,6 +48,7 @@ type worker struct {
 	loginLimits  resp.Limits // before login
 	readerLimits resp.Limits // after it
 	draining     bool
+	former       metrics.Loop      // what was counted by backends that were left
 	retiring     map[string]func() // backends to leave once no session needs them, and whom to tell
 	congested    bool              // some session waits until a backend has caught up
 	relieved     time.Time         // the turn that last closed holders of memory

@@ -222,6 +222,13 @@ func (o *Own) Give() {
 	o.after(spareFor)
 }
 
+// Within closes the connection if it has been neither given nor closed until then.
+func (o *Own) Within(d time.Duration) {
+	if o.state == inUse {
+		o.after(d)
+	}
+}
+
 // after closes the connection if nobody wants it for so long.
 func (o *Own) after(d time.Duration) {
 	if pool := o.line.pool; pool != nil {
