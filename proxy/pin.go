@@ -21,6 +21,7 @@ type apart struct {
 	waited  bool             // own has carried WAIT: nobody else gets it
 	choked  bool             // own is not read, its session has enough output waiting
 	at      backend.Endpoint // over several nodes: where own leads, or is to
+	spot    spot             // that at was found by
 	watched int              // and the group of the keys that were watched last
 
 	turn turn
@@ -57,6 +58,7 @@ type turn struct {
 	again [][]byte
 	fault []byte // an error reply, until it is whole
 	hops  uint8
+	until int64 // Unix ns: so long it may wait for a node, if it has not been sent
 	stray *stray
 }
 
@@ -116,6 +118,9 @@ func (s *session) have() backend.Failure {
 		if key.Node = s.boundTo(); key.Node == (backend.Endpoint{}) {
 			key.Node = a.at
 		}
+		if key.Node == (backend.Endpoint{}) {
+			return backend.Unavailable // nobody has it now; see adrift
+		}
 	}
 	if a.own != nil && a.own.Key() != key {
 		a.own.Close() // it rests, and was for what the session has left since
@@ -145,6 +150,9 @@ func (s *session) payer() string {
 // its reply is there.
 func (s *session) alone(kind turnKind, args [][]byte) bool {
 	if f := s.have(); f != 0 {
+		if s.adrift(kind, args, 1) {
+			return true
+		}
 		s.declined(f)
 		return false
 	}
@@ -154,18 +162,7 @@ func (s *session) alone(kind turnKind, args [][]byte) bool {
 		return false
 	}
 	s.slots.push(s.pipe, wireSize(args), s.at)
-	s.apart.turn = turn{kind: kind, spec: s.call.Spec}
-	if s.blocked() {
-		s.apart.turn.args = copiedArgs(args) // they may be judged again before there is an answer
-	}
-	if s.router != nil && kind != turnExec {
-		s.apart.turn.again = copiedArgs(args)
-		if writes(s.call.Spec) {
-			var at spot
-			at.narrow(s.router, &s.call, args)
-			s.noteWrite(at)
-		}
-	}
+	s.beginTurn(kind, args)
 	return true
 }
 
@@ -231,7 +228,9 @@ func (s *session) carry(args [][]byte) {
 // the session has been answered until now.
 func (s *session) waitFor(args [][]byte) {
 	if f := s.have(); f != 0 {
-		s.declined(f)
+		if !s.adrift(turnAlone, args, 1) {
+			s.declined(f)
+		}
 		return
 	}
 	if f := s.pipe.Send(unheard{}, 0, s.at, pingCall); f != 0 {
@@ -447,6 +446,9 @@ func (s *session) selectOwn(args [][]byte, db int) {
 func (s *session) closeOwn() {
 	s.leaveOwn()
 	if s.apart != nil {
+		if s.apart.turn.stray != nil {
+			s.landed(false)
+		}
 		s.apart.txn, s.apart.why, s.apart.turn = nil, 0, turn{}
 		s.apart.subs = subscriptions{}
 	}

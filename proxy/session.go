@@ -334,6 +334,9 @@ func (s *session) Fail(tag uint64, f backend.Failure) {
 	if s.apart != nil && s.apart.turn.kind == turnSubscribe {
 		n = int(r.n - r.got) // one answer for all of its channels
 	}
+	if s.outlasts(tag, n, f) {
+		return
+	}
 	s.Reply(tag, n, failureText(f), true)
 }
 

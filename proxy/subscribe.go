@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/proxy/resp"
 )
 
@@ -110,7 +111,7 @@ func (s *session) subscribe(args [][]byte) {
 		}
 	}
 	if f := s.have(); f != 0 {
-		s.declined(f)
+		s.subscribeLater(args, n, f)
 		return
 	}
 	a := s.apart
@@ -127,10 +128,20 @@ func (s *session) subscribe(args [][]byte) {
 	}
 	s.slots.mute = loud
 	a.tainted = true
-	a.turn = turn{kind: turnSubscribe, spec: s.call.Spec, args: copiedArgs(args[1:])}
-	if s.router != nil {
-		a.turn.again = copiedArgs(args)
+	s.beginTurn(turnSubscribe, args)
+	a.turn.args = copiedArgs(args[1:])
+}
+
+// subscribeLater is subscribe where there is no connection to be had.
+func (s *session) subscribeLater(args [][]byte, n int, f backend.Failure) {
+	loud := s.slots.mute
+	s.slots.mute = false // as above
+	waits := s.adrift(turnSubscribe, args, n)
+	if s.slots.mute = loud; !waits {
+		s.declined(f)
+		return
 	}
+	s.apart.tainted, s.apart.turn.args = true, copiedArgs(args[1:])
 }
 
 // subscribed acts on the last confirmation.

@@ -32,6 +32,7 @@ type transaction struct {
 	apart  bool   // which lie apart
 	writes bool   // it may write to them
 	asking bool   // the node is about to get their slot
+	begun  bool   // it has left, or may have, in part
 	astray []byte // what the node said of a call that belongs elsewhere
 }
 
@@ -266,6 +267,13 @@ func (s *session) exec() {
 		return
 	}
 	if f := s.have(); f != 0 {
+		call := s.call
+		s.w.table.Parse(execCall, &s.call)
+		if s.adrift(turnExec, execCall, 1) {
+			s.apart.tainted = t.tainted || len(t.selects) > 0
+			return
+		}
+		s.call = call
 		s.endTransaction()
 		s.declined(f)
 		return
@@ -298,7 +306,7 @@ func (s *session) sendBlock(t *transaction) backend.Failure {
 			return f
 		}
 	}
-	if f := s.pipe.Send(&opener{own: s.apart.own}, 0, s.at, multiCall); f != 0 {
+	if f := s.pipe.Send(&opener{own: s.apart.own, t: t}, 0, s.at, multiCall); f != 0 {
 		return f
 	}
 	for i, args := range t.calls {
@@ -325,7 +333,10 @@ func (s *session) undone(f backend.Failure) {
 
 // opener waits for the node's word on MULTI. Where it says no, what follows would
 // run call by call: the connection ends, and the client is told that it may have.
-type opener struct{ own *backend.Own }
+type opener struct {
+	own *backend.Own
+	t   *transaction
+}
 
 func (o *opener) Reply(_ uint64, _ int, p []byte, _ bool) {
 	if len(p) > 0 && p[0] == '-' {
@@ -333,7 +344,7 @@ func (o *opener) Reply(_ uint64, _ int, p []byte, _ bool) {
 	}
 }
 
-func (o *opener) Fail(uint64, backend.Failure) {}
+func (o *opener) Fail(_ uint64, f backend.Failure) { o.t.begun = o.t.begun || f == backend.Lost }
 
 // rejudge holds what is queued against the policy now in force. It gives the
 // reason against it, as the client would have read it.

@@ -329,6 +329,9 @@ func (ln *line) up(now bool) {
 // unreachable fails what queued and plans the next attempt.
 func (ln *line) unreachable(err error) {
 	if ln.own != nil {
+		if ln.holdOwn(err) {
+			return
+		}
 		ln.pool.b.complain(err)
 		ln.own.lost(false)
 		return

@@ -94,6 +94,7 @@ func (p *Pool) Own(k Key, account string, owner Owner) (*Own, Failure) {
 	ln.Pipeline = *NewPipeline(k.Proto, p.l.Now, &p.apart)
 	o := p.own(ln, account, owner)
 	ln.dial()
+	o.wait()
 	return o, 0
 }
 
@@ -259,6 +260,8 @@ func (o *Own) lost(quiet bool) {
 	o.state = ended
 	o.timer.Stop()
 	if pool != nil {
+		ln.retry.Stop()
+		ln.outage.over()
 		ln.up(false)
 		switch {
 		case was == spare:

@@ -19,13 +19,14 @@ type Router struct {
 	// more calls.
 	Generation uint64
 
-	pool   *Pool
-	topo   *Topology
-	pipes  map[Key][]*Pipeline // by database and protocol version: the shards'
-	again  []*flight           // to be sent once more, in order
-	posted bool
-	parked []*flight // whose shard has no primary at present
-	limit  loop.Timer
+	pool     *Pool
+	topo     *Topology
+	pipes    map[Key][]*Pipeline // by database and protocol version: the shards'
+	again    []*flight           // to be sent once more, in order
+	posted   bool
+	parked   []*flight // whose shard has no primary at present
+	awaiting int       // calls that wait for one outside; see Await
+	limit    loop.Timer
 }
 
 // Caller makes calls through a Router.
@@ -165,7 +166,7 @@ func (r *Router) park(f *flight) bool {
 	if wait <= 0 || r.pool.closed {
 		return false
 	}
-	if len(r.parked) >= maxParked {
+	if len(r.parked)+r.awaiting >= maxParked {
 		r.pool.Stats.Full++
 		return false
 	}
