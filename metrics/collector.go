@@ -186,8 +186,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	for i, result := range waitNames {
 		count(c.waits, total.Waits[i], result)
 	}
-	count(c.resubscribed, total.Resubscribed[0], "closed")
-	count(c.resubscribed, total.Resubscribed[1], "resumed")
+	for i, result := range listenerNames {
+		count(c.resubscribed, total.Resubscribed[i], result)
+	}
 	count(c.received, total.Received)
 	count(c.sent, total.Sent)
 	to <- prometheus.MustNewConstMetric(c.buffer, prometheus.GaugeValue, float64(total.BufferBytes))

@@ -72,6 +72,16 @@ const (
 
 var waitNames = [numWaits]string{"waited", "gave_up", "full"}
 
+// What became of sessions whose subscriptions were lost with their node: the
+// values of the result label of resubscriptions_total.
+const (
+	ListenersClosed  = iota
+	ListenersResumed // they are subscribed again
+	numListeners
+)
+
+var listenerNames = [numListeners]string{"closed", "resumed"}
+
 // Bounds on what a closed list may hold; New refuses longer ones.
 const (
 	maxClasses = 8
@@ -90,7 +100,7 @@ type Loop struct {
 	CommandSeconds Histogram  // from a call's last byte to its reply in order
 	BackendSeconds Histogram  // from a call's sending to the node's reply
 	Waits          [numWaits]uint64
-	Resubscribed   [2]uint64 // sessions whose subscriptions were lost with a node: closed, resumed
+	Resubscribed   [numListeners]uint64
 
 	commands [maxClasses][numDecisions]uint64
 	auth     [numMethods][2]uint64 // failed, ok
@@ -175,8 +185,9 @@ func (l *Loop) add(o *Loop) {
 	for i, n := range o.Waits {
 		l.Waits[i] += n
 	}
-	l.Resubscribed[0] += o.Resubscribed[0]
-	l.Resubscribed[1] += o.Resubscribed[1]
+	for i, n := range o.Resubscribed {
+		l.Resubscribed[i] += n
+	}
 	for m := range l.auth {
 		l.auth[m][0] += o.auth[m][0]
 		l.auth[m][1] += o.auth[m][1]

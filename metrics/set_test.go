@@ -88,7 +88,7 @@ func filled(t *testing.T) *Set {
 		l.Received, l.Sent, l.BufferBytes = 1000, 2000, 64
 		l.Lingering = 3
 		l.Waits[WaitBegan] = 2
-		l.Resubscribed[1] = 1
+		l.Resubscribed[ListenersResumed] = 1
 		l.CommandSeconds.ObserveN(500*time.Microsecond, 10)
 		l.BackendSeconds.Observe(0.0002)
 		loops = append(loops, l)

@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"time"
+
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/metrics"
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/backend"
 )
@@ -24,9 +27,13 @@ type apart struct {
 	spot    spot             // that at was found by
 	watched int              // and the group of the keys that were watched last
 
-	turn turn
-	txn  *transaction
-	subs subscriptions
+	turn  turn
+	txn   *transaction
+	subs  subscriptions
+	again *relistening // own was lost, and the subscriptions with it; nil: they stand
+
+	resumed time.Time // when they stood again last
+	tracked bool      // other sessions have what they track told to own
 	track
 	mode replyMode
 }
@@ -281,6 +288,7 @@ func (s *session) turned() {
 	a := s.apart
 	t := a.turn
 	if t.kind == noTurn || s.slots.n > 0 {
+		s.unlisten()
 		return
 	}
 	a.turn = turn{}
@@ -372,8 +380,8 @@ func (s *session) Push(p []byte, last bool) {
 	if s.ended {
 		return
 	}
-	if a := s.apart; a != nil && !s.pushing {
-		a.subs.overheard(p)
+	if a := s.apart; a != nil {
+		a.subs.overheard(p, !s.pushing, last)
 	}
 	s.pushing = !last
 	s.send(p)
@@ -381,6 +389,7 @@ func (s *session) Push(p []byte, last bool) {
 		if s.settle(); s.ended {
 			return
 		}
+		s.unlisten()
 	}
 	s.choke()
 	s.outputLimit()
@@ -424,11 +433,19 @@ func (s *session) Lost() {
 	if s.pipe == a.own.Pipeline() {
 		s.pipe = nil
 	}
-	a.own = nil
-	if s.ended {
+	a.own, a.choked = nil, false
+	switch {
+	case s.ended:
 		return
-	}
-	if a.why != 0 || s.pushing {
+	case a.again != nil && !s.pushing:
+		s.listenLater()
+		return
+	case a.why != 0 && s.listensAgain():
+		return
+	case a.why != 0 || s.pushing:
+		if a.again != nil {
+			s.w.count.Resubscribed[metrics.ListenersClosed]++
+		}
 		s.depart(audit.CloseBackendLost, farewell)
 		return
 	}
@@ -449,6 +466,7 @@ func (s *session) closeOwn() {
 		if s.apart.turn.stray != nil {
 			s.landed(false)
 		}
+		s.silence()
 		s.apart.txn, s.apart.why, s.apart.turn = nil, 0, turn{}
 		s.apart.subs = subscriptions{}
 	}

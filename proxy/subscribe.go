@@ -13,8 +13,10 @@ import (
 // and SSUBSCRIBE.
 type subscriptions struct {
 	names [3]map[string]struct{}
-	bytes int  // about what they hold
-	fewer bool // the node may have ended some by itself
+	bytes int // about what they hold
+
+	fewer  []byte // a push that says that the node has ended one, until it is whole
+	unsure bool   // it is not known any more which ones the node has
 }
 
 const (
@@ -70,11 +72,11 @@ func (u *subscriptions) dropAll(f int) {
 	u.names[f] = nil
 }
 
-// overheard notes what the beginning of a push says: a node ends subscriptions of
-// its own accord when the slot of their channels moves away.
-func (u *subscriptions) overheard(p []byte) {
-	if u.names[bySsubscribe] != nil && bytes.Contains(p[:min(len(p), 32)], unsubscribedWord) {
-		u.fewer = true
+// overheard takes a piece of a push, first and last as it may be: a node ends
+// subscriptions of its own accord when the slot of their channels moves away.
+func (u *subscriptions) overheard(p []byte, first, last bool) {
+	if first && u.names[bySsubscribe] != nil && bytes.Contains(p[:min(len(p), 32)], unsubscribedWord) || len(u.fewer) > 0 {
+		u.ending(p, last)
 	}
 }
 
@@ -105,7 +107,7 @@ func (s *session) subscribe(args [][]byte) {
 		}
 		if n == 0 {
 			n = max(1, subs.count(family(verb)))
-			if subs.fewer && family(verb) == bySsubscribe {
+			if subs.unsure && family(verb) == bySsubscribe {
 				args = subs.named(args[0], bySsubscribe) // so that each is answered, known to the node or not
 			}
 		}

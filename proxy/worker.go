@@ -31,6 +31,7 @@ type worker struct {
 	pipeline func(name string, k backend.Key) *backend.Pipeline
 	own      func(name string, k backend.Key, account string, owner backend.Owner) (*backend.Own, backend.Failure)
 	probe    func(name string, k backend.Key, done func(error))
+	patience func(name string) time.Duration                                       // how long calls wait for a backend's node that is away
 	aside    func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) // for one big request
 	sessions *session                                                              // head of the list
 	count    *metrics.Loop
@@ -69,6 +70,7 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 		retiring: make(map[string]func()),
 	}
 	w.count = srv.metrics.NewLoop()
+	w.patience = func(name string) time.Duration { return srv.backend(name).Patience() }
 	w.pipeline, w.own, w.probe = w.pooled, w.ownConnection, w.probePool
 	w.aside = func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) { return w.pool(name).Aside(k) }
 	w.setLimits(w.limits)

@@ -10,12 +10,21 @@ import (
 // meanwhile has certainly not left; what left over a connection that was there is
 // lost with it and never sent again.
 
+// Patience is how long calls wait for a node that is away; 0: not at all, as where
+// there is one node and no other to wait for.
+func (b *Backend) Patience() time.Duration {
+	if b.control == nil {
+		return 0
+	}
+	return b.opts.Routing.Wait
+}
+
 // wait begins the time within which a connection that is being dialled for one
 // session has to be there. An attempt under way may end even where nothing waits.
 func (o *Own) wait() {
 	b := o.line.pool.b
-	most := b.opts.Routing.Wait
-	if b.control == nil || most <= 0 || o.line.pool.away(o.line.key.Node) {
+	most := b.Patience()
+	if most <= 0 || o.line.pool.away(o.line.key.Node) {
 		return
 	}
 	o.line.outage.since = o.line.pool.l.Now()

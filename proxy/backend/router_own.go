@@ -21,6 +21,19 @@ func (r *Router) Holder(group int) Endpoint {
 	return r.Primary(group)
 }
 
+// Other gives a primary for what any of them can do, if possible another one than that.
+func (r *Router) Other(than Endpoint) Endpoint {
+	if r.topo == nil {
+		return Endpoint{}
+	}
+	for _, s := range r.topo.Shards {
+		if s.Primary != (Endpoint{}) && s.Primary != than && !r.pool.b.control.Broken(s.Primary) {
+			return s.Primary
+		}
+	}
+	return r.Primary(r.Home())
+}
+
 // Vacant reports whether a group of keys belongs to a shard whose primary nobody
 // knows at present.
 func (r *Router) Vacant(group int) bool {
