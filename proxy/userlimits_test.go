@@ -118,3 +118,42 @@ func TestBytesAboveTheRateComeLater(t *testing.T) {
 		t.Errorf("6 MiB took %v at 4 MiB/s", took)
 	}
 }
+
+// What a session hears without asking counts as what it asks for: messages wait
+// at the node until those before them are paid for, and none is lost.
+func TestMessagesAboveTheRateComeLater(t *testing.T) {
+	for _, proto := range []string{"2", "3"} {
+		t.Run("RESP"+proto, func(t *testing.T) {
+			r := withRig(t, redistest.Start(t).Addr(), func(s *setup) {
+				s.source = func(src *acl.Source) { edit(src, "app").Limits.BytesPerSecond = 4 << 20 }
+				s.users = map[string]string{"app": "on >app-pw &* +@pubsub +hello +ping", "root": everything}
+			})
+			c, from := r.login("app"), r.login("root")
+			if _, err := c.Do("HELLO", proto); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Do("SUBSCRIBE", "news"); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			value := string(make([]byte, 1<<20))
+			for range 8 { // one second's worth is there at once
+				if n, err := from.Do("PUBLISH", "news", value); n != int64(1) {
+					t.Fatal(n, err)
+				}
+			}
+			for range 8 {
+				v, err := c.Receive()
+				if pushed, ok := v.(redistest.Push); ok {
+					v = []any(pushed)
+				}
+				if items, ok := v.([]any); err != nil || !ok || len(items) != 3 || items[2] != value {
+					t.Fatalf("%T, %v", v, err)
+				}
+			}
+			if took := time.Since(began); took < 500*time.Millisecond {
+				t.Errorf("8 MiB of messages took %v at 4 MiB/s", took)
+			}
+		})
+	}
+}
