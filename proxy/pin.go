@@ -459,6 +459,9 @@ func (s *session) closeOwn() {
 		s.apart.txn, s.apart.why, s.apart.turn = nil, 0, turn{}
 		s.apart.subs = subscriptions{}
 	}
+	if s.ended {
+		s.bequeath()
+	}
 }
 
 // inTurn reports that a call is under way which may change the connection.

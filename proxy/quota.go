@@ -119,10 +119,7 @@ func (s *session) enroll(pr *acl.Principal, forced bool) bool {
 	}
 	w := s.w
 	l := w.limitsOf(pr.User)
-	key := quotaKey{user: pr.User.Name()}
-	if w.policy.User(key.user) == nil {
-		key.issuer = pr.Issuer
-	}
+	key := w.keyOf(pr)
 	if l == (acl.Limits{}) {
 		s.withdraw()
 		return true

@@ -30,11 +30,12 @@ type transaction struct {
 	unheard error          // one of them is called otherwise now, or nothing
 	asked   [][]byte       // that one, as its client called it
 
-	at     spot   // over several nodes: of the keys
-	apart  bool   // which lie apart
-	writes bool   // it may write to them
-	asking bool   // the node is about to get their slot
-	astray []byte // what the node said of a call that belongs elsewhere
+	at       spot   // over several nodes: of the keys
+	apart    bool   // which lie apart
+	writes   bool   // it may write to them
+	asking   bool   // the node is about to get their slot
+	homeless bool   // something was queued while it was not known where anything is
+	astray   []byte // what the node said of a call that belongs elsewhere
 }
 
 // selection is a SELECT within a transaction.

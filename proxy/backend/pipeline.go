@@ -159,6 +159,10 @@ func (p *Pipeline) Congested() bool {
 // CaughtUp says that all calls have been handed to the kernel.
 func (p *Pipeline) CaughtUp() { p.congested = false }
 
+// Shared reports whether the connection is not one session's own, which ends with
+// that session.
+func (p *Pipeline) Shared() bool { return p.own == nil }
+
 // Outstanding is the number of replies still owed.
 func (p *Pipeline) Outstanding() int { return p.fifo.len() }
 
