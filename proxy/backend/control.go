@@ -31,6 +31,7 @@ type Routing struct {
 	Allow        Allowed       // nothing in it: the hosts of Nodes and Sentinels alone
 	Sentinels    Sentinels     // of Kind Sentinel
 	Distribution *Distribution // of Kind Sharded: over Nodes, in their order
+	Ranges       []SlotRange   // of Kind Sharded, instead of Distribution: every slot once
 	Whole        bool          // calls whose keys lie on several shards are refused, not split
 	Control      *Login        // how the control plane introduces itself; nil: as everybody
 	Announce     string        // host:port by which cluster clients find this proxy; empty: where they have connected to
@@ -58,7 +59,7 @@ func (r *Routing) Same(o *Routing) bool {
 	return r.Kind == o.Kind && r.Refresh == o.Refresh && r.Wait == o.Wait && r.Whole == o.Whole && r.Announce == o.Announce &&
 		slices.Equal(r.Allow.Networks, o.Allow.Networks) && slices.Equal(r.Allow.Names, o.Allow.Names) &&
 		r.Sentinels.Name == o.Sentinels.Name && slices.Equal(r.Sentinels.Nodes, o.Sentinels.Nodes) &&
-		r.Distribution.same(o.Distribution) && (r.Sentinels.Login.TLS == nil) == (o.Sentinels.Login.TLS == nil)
+		r.Distribution.same(o.Distribution) && slices.Equal(r.Ranges, o.Ranges) && (r.Sentinels.Login.TLS == nil) == (o.Sentinels.Login.TLS == nil)
 }
 
 // logins are how the control plane introduces itself.
@@ -278,12 +279,10 @@ func (c *control) look(ctx context.Context) error {
 	return nil
 }
 
-// fixed is the topology of nodes that know nothing of each other.
+// fixed is the topology of nodes that know nothing of each other. New has made
+// sure that there is one.
 func (c *control) fixed() *Topology {
-	t := &Topology{}
-	for _, e := range c.seeds {
-		t.Shards = append(t.Shards, Shard{Primary: e})
-	}
+	t, _ := placed(c.seeds, c.routing.Ranges)
 	return t
 }
 

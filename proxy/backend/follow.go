@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -21,6 +22,13 @@ func (o *Options) fits() error {
 		return errors.New("backend " + o.Name + ": no Sentinel is named")
 	case o.Routing.Kind != Sentinel && n == 0:
 		return errors.New("backend " + o.Name + ": no node is named")
+	case o.Routing.Kind == Sharded:
+		if _, err := placed(o.Nodes, o.Routing.Ranges); err != nil {
+			return fmt.Errorf("backend %s: %w", o.Name, err)
+		}
+		if o.Routing.Distribution == nil && len(o.Routing.Ranges) == 0 {
+			return fmt.Errorf("backend %s: %w", o.Name, errNoPlaces)
+		}
 	}
 	return nil
 }

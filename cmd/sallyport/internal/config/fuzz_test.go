@@ -149,7 +149,7 @@ type (
 		}
 		Backends map[string]struct {
 			Topology        string
-			Nodes           []string
+			Nodes           []any
 			User, Password  string
 			PasswordFile    string            `yaml:"password_file"`
 			TLS             map[string]string `yaml:"tls"`

@@ -19,6 +19,8 @@ type topology struct {
 	announce string                // where cluster clients find this proxy
 	members  []backend.Member      // of topology sharded: nodes, as they are placed
 	spread   *backend.Distribution // of topology sharded
+	slotted  bool                  // of topology sharded: its nodes have slots
+	ranges   []backend.SlotRange   // which
 }
 
 // sentinelConfig is sentinel: of a backend.
@@ -203,7 +205,7 @@ func (r *reader) nodesAllow(b *backendConfig, v, unsafe value, secured bool) {
 
 // routing gives the options of a backend of several nodes.
 func (b *backendConfig) routing() backend.Routing {
-	o := backend.Routing{Kind: b.kind, Allow: b.allow, Wait: b.wait, Whole: b.whole, Announce: b.announce, Distribution: b.spread}
+	o := backend.Routing{Kind: b.kind, Allow: b.allow, Wait: b.wait, Whole: b.whole, Announce: b.announce, Distribution: b.spread, Ranges: b.ranges}
 	if c := b.control; c != nil {
 		o.Control = &backend.Login{User: c.user, Password: c.ask()}
 		if b.client != nil {
