@@ -155,6 +155,7 @@ type (
 			TLS             map[string]string `yaml:"tls"`
 			Discover        bool
 			Connections     any
+			Eject           any
 			UnsafePlaintext any `yaml:"unsafe_plaintext"`
 		}
 		Policy struct {

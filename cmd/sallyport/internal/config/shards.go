@@ -2,6 +2,7 @@ package config
 
 import (
 	"net"
+	"time"
 
 	"github.com/sallyport/sallyport/proxy/backend"
 )
@@ -66,6 +67,7 @@ func (b *backendConfig) memberOf(item value, s *section, at value, names map[str
 func (b *backendConfig) spreading(s *section) {
 	split, announce := s.get("split"), s.get("announce")
 	distribution, hash, tag := s.get("distribution"), s.get("hash"), s.get("hash_tag")
+	b.ejecting(s.get("eject"))
 	sharded := b.kind == backend.Sharded
 	for _, v := range []value{distribution, hash, tag} {
 		if v.present() && !sharded {
@@ -111,3 +113,26 @@ func (b *backendConfig) spreading(s *section) {
 		s.fault("%s", err)
 	}
 }
+
+// ejecting reads eject: of shards.
+func (b *backendConfig) ejecting(v value) {
+	s := v.section()
+	if !s.present() {
+		return
+	}
+	switch {
+	case b.kind != backend.Sharded:
+		v.faultHint("remove it", "only nodes of topology sharded give their keys to others")
+	case b.slotted:
+		v.faultHint("remove it", "slots stay with their node")
+	}
+	b.eject.Failures = s.get("failures").number(ejectFailures, 1, 1000)
+	b.eject.Retry = s.get("retry").duration(ejectRetry, false)
+	s.close()
+}
+
+// When a node is ejected unless something else is said; twemproxy's defaults.
+const (
+	ejectFailures = 2
+	ejectRetry    = 30 * time.Second
+)
