@@ -119,7 +119,7 @@ func (s *session) aimAt(at spot) bool {
 	}
 	switch {
 	case node == backend.Endpoint{}:
-		s.fail(errSlotUnowned)
+		s.unowned()
 		return false
 	case bound && node != s.boundTo():
 		s.fail(errBound)

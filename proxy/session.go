@@ -157,8 +157,14 @@ func (s *session) drive() {
 		if s.held != nil {
 			args, s.held = s.held, nil
 		} else {
-			var err error
-			args, err = s.reader.Next()
+			more, err := true, error(nil)
+			if s.unhindered() {
+				if args, more, err = s.run(); !more {
+					continue
+				}
+			} else {
+				args, err = s.reader.Next()
+			}
 			if err != nil {
 				s.protocolError(err)
 				return
