@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/acl"
@@ -102,7 +103,7 @@ func (s *session) rejudged() []byte {
 	t := &s.apart.turn
 	if t.kind == turnExec {
 		if text := s.rejudge(s.apart.txn); text != "" {
-			return resp.AppendError(nil, errExecRefused+text)
+			return resp.AppendError(nil, errExecRefused+strings.TrimPrefix(text, "ERR "))
 		}
 		return nil
 	}

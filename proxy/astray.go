@@ -112,7 +112,8 @@ func (s *session) goAfter() {
 	a.at = at
 	tainted, waited := a.tainted, a.waited
 	f := s.have()
-	if a.tainted, a.waited = tainted, waited; f == 0 {
+	a.tainted, a.waited = a.tainted || tainted, a.waited || waited // what taints one connection does so to the next
+	if f == 0 {
 		a.own.Until(st.until)
 		f = s.repeat(st)
 	}

@@ -97,7 +97,7 @@ func (o *Own) retargetDialled() (ended bool) {
 	node := ln.key.Node
 	switch {
 	case o.state != inUse || ln.outage.since.IsZero():
-	case node != Endpoint{} && ln.pool.router != nil && !ln.pool.router.topo.leads(node):
+	case node != Endpoint{} && ln.pool.router != nil && (!ln.pool.router.topo.leads(node) || ln.pool.router.topo.ejected(node)):
 		o.lost(false)
 		return true
 	case ln.outage.held:
