@@ -150,6 +150,7 @@ func (s *Server) leaveBackends(former map[string]*backend.Backend) {
 			for _, n := range b.State() {
 				s.metrics.ForgetNode(name, n.Address)
 			}
+			s.metrics.ForgetLogins(name)
 			s.mu.Lock()
 			delete(s.leaving, name)
 			s.mu.Unlock()

@@ -125,6 +125,7 @@ func (s *Server) gather(add func(*metrics.Loop)) {
 // nodes states how the backends' nodes are.
 func (s *Server) nodes() {
 	for name, b := range s.backends.Load().now {
+		s.metrics.SetLogins(name, b.LoginConnections(), b.LoginsRefused())
 		for _, n := range b.State() {
 			node := s.metrics.Node(name, n.Address)
 			node.Up(n.Up)
