@@ -18,8 +18,8 @@ type backendConfig struct {
 	client   *tlsutil.Client // loaded from tls
 	own      backend.Connections
 	logins   []userLogin // of users of the policy, in the file's order
-	discover bool // its commands are learned
-	used     bool // by a listener
+	discover bool        // its commands are learned
+	used     bool        // by a listener
 	topology
 }
 
