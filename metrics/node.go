@@ -52,35 +52,11 @@ func (s *Set) ForgetNode(backend, node string) {
 	s.up.DeleteLabelValues(backend, node)
 	s.nodeConns.DeleteLabelValues(backend, node)
 	s.pings.DeleteLabelValues(backend, node)
+	s.ForgetLoad(backend, node)
 }
 
 // TopologyChanged counts a change of a backend's topology.
 func (s *Set) TopologyChanged(backend string) { s.topology.WithLabelValues(label(backend)).Inc() }
-
-// SetLogins states how many shared connections there are for users that have a
-// login of their own, and how many were not opened because of their limit.
-func (s *Set) SetLogins(backend string, open int, refused uint64) {
-	s.logins.WithLabelValues(label(backend)).Set(float64(open))
-	full := s.loginsFull.WithLabelValues(label(backend))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.full == nil {
-		s.full = make(map[string]uint64)
-	}
-	if was := s.full[backend]; refused > was {
-		full.Add(float64(refused - was))
-		s.full[backend] = refused
-	}
-}
-
-// ForgetLogins ends these series of a backend that is gone.
-func (s *Set) ForgetLogins(backend string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.logins.DeleteLabelValues(label(backend))
-	s.loginsFull.DeleteLabelValues(label(backend))
-	delete(s.full, backend)
-}
 
 // SetConnections states how many connections are open, where the caller keeps count itself.
 func (n *Node) SetConnections(open int) { n.connections.Set(float64(open)) }

@@ -27,6 +27,7 @@ type Options struct {
 	Discover    bool                                   // commands that the proxy does not know are learned from it
 	Connections Connections                            // how many there may be that not everybody shares
 	Logins      map[string]UserLogin                   // users of the policy whose calls are introduced otherwise
+	LoadEvery   time.Duration                          // between two questions for the nodes' load; 0: they are not asked
 	Addresses   *Addresses                             // is told of every connection; nil: nobody is
 	Logger      *zap.Logger
 }
@@ -46,6 +47,7 @@ type Backend struct {
 	owned  accounts     // connections that are some session's own
 
 	identities identities // of users that have a login of their own
+	loads      loads
 	following
 }
 
@@ -55,13 +57,15 @@ type Info struct {
 	RESP3   bool   // it speaks HELLO 3
 }
 
+const dialTimeout = 2 * time.Second
+
 // New builds a Backend; nothing is dialled before a loop asks for a Pool.
 func New(o Options) (*Backend, error) {
 	if err := o.fits(); err != nil {
 		return nil, err
 	}
 	if o.DialTimeout <= 0 {
-		o.DialTimeout = 2 * time.Second
+		o.DialTimeout = dialTimeout
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
@@ -109,6 +113,7 @@ func (b *Backend) Info() *Info { return b.info.Load() }
 
 // Wait returns when no dial is under way any more. Close the pools first.
 func (b *Backend) Wait() {
+	b.unweigh()
 	b.unfollow()
 	b.dials.Wait()
 }
@@ -168,6 +173,7 @@ type line struct {
 func (b *Backend) Pool(l *loop.Loop) *Pool {
 	p := &Pool{b: b, l: l, lines: make(map[Key]*line), spare: make(map[Key][]*Own)}
 	b.follow(p)
+	b.weigh()
 	p.router = newRouter(p)
 	p.Pipeline(Key{DB: 0, Proto: 2})
 	return p

@@ -107,6 +107,7 @@ type control struct {
 	log     *zap.Logger
 
 	topology atomic.Pointer[Topology]
+	margin   atomic.Int32  // see QuorumMargin
 	health   sync.Map      // Endpoint -> *health
 	wake     chan struct{} // somebody asked
 	cancel   context.CancelFunc
@@ -127,6 +128,7 @@ func newControl(o *Options, login func() *Login) *control {
 		wake: make(chan struct{}, 1), suspects: make(map[Endpoint]time.Time), clients: make(map[peer]*contact),
 	}
 	c.logins.Store(loginsOf(&o.Routing))
+	c.margin.Store(quorumUnknown)
 	if c.routing.Refresh <= 0 {
 		c.routing.Refresh = usualRefresh
 	}
