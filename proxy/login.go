@@ -182,6 +182,7 @@ func (s *session) speakFor(pr acl.Principal) {
 	s.who, s.user, s.method = pr, pr.User, methods[pr.Method]
 	s.introduceAs(s.w.identityOf(s.facts.backend, pr.User))
 	s.enroll(&pr, true)
+	s.belong(&pr)
 }
 
 // methods are the record's words for how a principal was proved.
