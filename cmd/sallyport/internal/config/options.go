@@ -84,6 +84,7 @@ func (b *backendConfig) options(log *zap.Logger) backend.Options {
 		o.TLS = client.Config
 	}
 	o.Routing = b.routing()
+	o.Logins = b.userLogins()
 	return o
 }
 
@@ -213,6 +214,9 @@ func (c *Config) Credentials() []string {
 	}
 	for _, b := range c.backends {
 		files = append(append(files, b.login.passwordFile.path), b.files()...)
+		for _, l := range b.logins {
+			files = append(files, l.as.passwordFile.path)
+		}
 		if f := b.tls; f != nil {
 			files = append(files, f.ca.path, f.certificate.path, f.key.path)
 		}
