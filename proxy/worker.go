@@ -33,6 +33,7 @@ type worker struct {
 	probe    func(name string, k backend.Key, done func(error))
 	patience func(name string) time.Duration                                       // how long calls wait for a backend's node that is away
 	aside    func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) // for one big request
+	identity func(name, user string) backend.Identity                              // of a user of the policy at a backend; nil: none has one
 	sessions *session                                                              // head of the list
 	count    *metrics.Loop
 	whole    latency // of calls, until they are handed to count
@@ -74,6 +75,7 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 	w.patience = func(name string) time.Duration { return srv.backend(name).Patience() }
 	w.pipeline, w.own, w.probe = w.pooled, w.ownConnection, w.probePool
 	w.aside = func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) { return w.pool(name).Aside(k) }
+	w.identity = func(name, user string) backend.Identity { return srv.backend(name).Identity(user) }
 	w.setLimits(w.limits)
 	for name := range srv.backends.Load().now {
 		w.pool(name)
@@ -210,7 +212,7 @@ func (w *worker) renew(s *session) bool {
 	a := s.attempt()
 	a.Lenient = w.lenient
 	pr, reason := w.policy.Renew(s.who, &a)
-	if reason != acl.None {
+	if reason != acl.None || s.fixed(&pr) {
 		return false
 	}
 	s.speakFor(pr)

@@ -34,6 +34,8 @@ const (
 	Overloaded
 	// Limited: there are as many connections of sessions' own as there may be; not sent.
 	Limited
+	// NoLogin: the login that the call needs, a user's own, can't be made; not sent.
+	NoLogin
 )
 
 // Errors that end a node connection. None of them carries bytes of a reply.
@@ -95,6 +97,7 @@ type Pipeline struct {
 	congested bool   // see Congested
 	own       *Own   // whose connection this is; nil: it is shared
 	retired   retirement
+	why       Failure // what is heard while there is no connection; 0: Unavailable
 	clock     func() time.Time
 	stats     *Stats
 }
@@ -141,30 +144,19 @@ func (p *Pipeline) Send(w Waiter, tag uint64, at int64, args [][]byte) Failure {
 		p.fifo.push(w, tag, 1, start, at)
 	default:
 		p.stats.Failed++
-		return Unavailable
+		return p.absent()
 	}
 	p.stats.Sent++
 	return 0
 }
 
-// room reports whether so many calls would be taken, of which all but the last
-// one are small.
-func (p *Pipeline) room(calls int) bool {
-	if p.state != dialling {
-		return true
+// absent is why calls fail that certainly were not sent.
+func (p *Pipeline) absent() Failure {
+	if p.why != 0 {
+		return p.why
 	}
-	mostCalls, mostBytes := maxEarlyCalls, maxEarlyBytes
-	if p.own != nil {
-		mostCalls, mostBytes = ownEarlyCalls, ownEarlyBytes
-	}
-	return p.fifo.len()+calls <= mostCalls && len(p.early)+(calls-1)*smallCall < mostBytes
+	return Unavailable
 }
-
-// smallCall is more bytes than a call without arguments has.
-const smallCall = 64
-
-// Early is how many bytes wait for the connection to be there.
-func (p *Pipeline) Early() int { return len(p.early) }
 
 // Open reports a shared connection that is there and takes calls: Output and SendRun may be used.
 func (p *Pipeline) Open() bool { return p.state == ready && p.own == nil && !p.retired.so }
@@ -218,7 +210,7 @@ func (p *Pipeline) Gone() bool { return p.state == closed || p.retired.so }
 // Attach gives the pipeline its fresh connection. Calls that queued meanwhile go first.
 func (p *Pipeline) Attach(l Link) {
 	p.link = l
-	p.state = ready
+	p.state, p.why = ready, 0
 	p.framer.Reset(p.proto)
 	if len(p.early) > 0 {
 		l.SetOut(append(l.Out(), p.early...))
@@ -338,7 +330,7 @@ func (p *Pipeline) drop(next state) {
 		if connected && head.start < attempted {
 			head.w.Fail(head.tag, Lost)
 		} else {
-			head.w.Fail(head.tag, Unavailable)
+			head.w.Fail(head.tag, p.absent())
 		}
 	}
 	p.fifo.release()
