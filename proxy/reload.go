@@ -63,6 +63,7 @@ func (s *Server) Reload(o Options) error {
 		b.SetLogin(o.Backends[name].User, o.Backends[name].Password, o.Backends[name].TLS)
 		b.SetControlLogin(o.Backends[name].Routing)
 		b.SetDiscover(o.Backends[name].Discover)
+		b.SetLogins(o.Backends[name].Logins)
 	}
 	stays := s.setLimits(o.Limits)
 	for _, k := range plan.kept {
@@ -79,6 +80,7 @@ func (s *Server) Reload(o Options) error {
 	} else {
 		s.forgetTickets() // no ticket outlives a reload, whatever that was about
 	}
+	s.each((*worker).reintroduce)
 	if o.Auth.Tokens != nil {
 		s.RejudgeTokens()
 	}

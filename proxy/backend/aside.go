@@ -51,11 +51,11 @@ func (p *Pipeline) Begin(w Waiter, tag uint64, at int64, head [][]byte, n int) F
 	case dialling:
 	default:
 		p.stats.Failed++
-		return Unavailable
+		return p.absent()
 	}
 	p.retired.pouring = true
 	p.put(resp.AppendCommandHead(nil, head, n))
-	p.fifo.push(w, tag, start, at)
+	p.fifo.push(w, tag, 1, start, at)
 	p.stats.Sent++
 	return 0
 }
