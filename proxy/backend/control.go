@@ -111,6 +111,7 @@ type control struct {
 	topology atomic.Pointer[Topology]
 	health   sync.Map      // Endpoint -> *health
 	wake     chan struct{} // somebody asked
+	hinted   atomic.Int64  // until when a failover may be under way, Unix ns
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 
@@ -120,8 +121,9 @@ type control struct {
 	clients  map[peer]*contact
 	stopped  bool
 
-	epoch uint64 // the highest a cluster told of; of the goroutine alone
-	said  string // the last fault put in the log; of the goroutine alone
+	since time.Time // of two nodes having said that they are the primary, one of them a replica before; of the goroutine alone
+	epoch uint64    // the highest a cluster told of; of the goroutine alone
+	said  string    // the last fault put in the log; of the goroutine alone
 }
 
 func newControl(o *Options, login func() *Login) *control {
@@ -180,6 +182,7 @@ func (c *control) Suspect(e Endpoint) {
 	c.mu.Lock()
 	c.suspects[e] = time.Now().Add(suspicion)
 	c.mu.Unlock()
+	c.hint()
 	c.Refresh()
 }
 
@@ -231,6 +234,9 @@ func jittered(d time.Duration) time.Duration { return d*4/5 + rand.N(d*2/5+1) }
 // interval is the time until the next look if nobody asks.
 func (c *control) interval(err error) time.Duration {
 	t := c.topology.Load()
+	if c.isHinted() {
+		return hintRefresh
+	}
 	if err != nil || t == nil {
 		return urgentRefresh
 	}
