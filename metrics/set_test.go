@@ -87,6 +87,8 @@ func filled(t *testing.T) *Set {
 		l.Pause(PausedOutput)
 		l.Received, l.Sent, l.BufferBytes = 1000, 2000, 64
 		l.Lingering = 3
+		l.Waits[WaitBegan] = 2
+		l.Resubscribed[ListenersResumed] = 1
 		l.CommandSeconds.ObserveN(500*time.Microsecond, 10)
 		l.BackendSeconds.Observe(0.0002)
 		loops = append(loops, l)
@@ -109,6 +111,8 @@ func filled(t *testing.T) *Set {
 	n.Closed()
 	n.Pinged(time.Millisecond)
 	s.TopologyChanged("main")
+	s.SetLogins("main", 3, 2)
+	s.SetLogins("main", 2, 5)
 	return s
 }
 
@@ -133,6 +137,9 @@ func TestScrapeHasEveryPromisedNameAndTheRightSums(t *testing.T) {
 		`sallyport_connections_closed_total{reason="drain"} 0`,
 		`sallyport_reads_paused_total{reason="output"} 2`,
 		`sallyport_reads_paused_total{reason="turn"} 0`,
+		`sallyport_backend_waits_total{result="waited"} 4`,
+		`sallyport_backend_waits_total{result="full"} 0`,
+		`sallyport_resubscriptions_total{result="resumed"} 2`,
 		`sallyport_received_bytes_total 2000`,
 		`sallyport_sent_bytes_total 4000`,
 		`sallyport_buffer_bytes 128`,
@@ -152,6 +159,8 @@ func TestScrapeHasEveryPromisedNameAndTheRightSums(t *testing.T) {
 		`sallyport_backend_connections{backend="main",node="127.0.0.1:6379"} 1`,
 		`sallyport_backend_ping_seconds_count{backend="main",node="127.0.0.1:6379"} 1`,
 		`sallyport_topology_changes_total{backend="main"} 1`,
+		`sallyport_backend_login_connections{backend="main"} 2`,
+		`sallyport_backend_login_connections_refused_total{backend="main"} 5`,
 		`sallyport_reloads_total{result="ok"} 1`,
 		`sallyport_reloads_total{result="failed"} 1`,
 		`sallyport_reload_success_timestamp_seconds 1.7e+09`,

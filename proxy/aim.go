@@ -118,14 +118,14 @@ func (s *session) aimAt(at spot) bool {
 		}
 	}
 	switch {
-	case node == backend.Endpoint{}:
+	case node == backend.Endpoint{} && (bound || at.set && !s.router.Vacant(at.group) || s.router.Patience() == 0):
 		s.unowned()
 		return false
 	case bound && node != s.boundTo():
 		s.fail(errBound)
 		return false
 	}
-	s.aside().at = node
+	s.aside().at, s.apart.spot = node, at
 	return true
 }
 
@@ -217,7 +217,7 @@ func (s *session) toShard(w backend.Caller, tag uint64, shard int, args [][]byte
 	if at := s.boundTo(); at != (backend.Endpoint{}) && at == s.router.Primary(shard) {
 		return s.router.Over(s.apart.own, w, tag, s.at, shard, args)
 	}
-	return s.router.Send(w, tag, s.at, backend.Key{DB: s.db, Proto: s.proto}, shard, args)
+	return s.router.Send(w, tag, s.at, s.key(), shard, args)
 }
 
 // nullArray is EXEC's answer where what was watched has changed.

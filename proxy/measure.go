@@ -125,10 +125,19 @@ func (s *Server) gather(add func(*metrics.Loop)) {
 // nodes states how the backends' nodes are.
 func (s *Server) nodes() {
 	for name, b := range s.backends.Load().now {
+		s.metrics.SetLogins(name, b.LoginConnections(), b.LoginsRefused())
+		if margin, ok := b.QuorumMargin(); ok {
+			s.metrics.SetQuorumMargin(name, margin)
+		}
 		for _, n := range b.State() {
 			node := s.metrics.Node(name, n.Address)
 			node.Up(n.Up)
 			node.SetConnections(n.Connections)
+			if l, ok := b.Load(n.Address); ok {
+				s.metrics.SetLoad(name, n.Address, metrics.Load(l))
+			} else {
+				s.metrics.ForgetLoad(name, n.Address)
+			}
 		}
 	}
 }
@@ -139,7 +148,18 @@ func (w *worker) handOver(add func(*metrics.Loop)) {
 	w.behind.flush(&w.count.BackendSeconds)
 	w.count.BufferBytes = w.loop.BufferBytes()
 	w.count.Lingering = int64(w.loop.Lingering())
+	w.count.Waits = w.former.Waits
+	for _, p := range w.pools {
+		countWaits(w.count, &p.Stats)
+	}
 	add(w.count)
+}
+
+// countWaits adds what a loop's share of a backend had wait.
+func countWaits(to *metrics.Loop, st *backend.Stats) {
+	to.Waits[metrics.WaitBegan] += st.Waited
+	to.Waits[metrics.WaitGaveUp] += st.GaveUp
+	to.Waits[metrics.WaitFull] += st.Full
 }
 
 // latency folds equal durations before they reach a histogram: all calls that

@@ -46,6 +46,7 @@ type session struct {
 	name       []byte
 	libName    []byte
 	libVer     []byte
+	as         backend.Identity // the login of its own that its user has at the backend; 0: none
 	pipe       *backend.Pipeline
 	router     *backend.Router // nil: the backend is one node
 	method     audit.Method
@@ -255,7 +256,7 @@ func (s *session) forward(args [][]byte) {
 		return
 	}
 	if s.pipe == nil || s.pipe.Gone() {
-		s.pipe = s.w.pipeline(s.facts.backend, backend.Key{DB: s.db, Proto: s.proto})
+		s.pipe = s.w.pipeline(s.facts.backend, s.key())
 	}
 	s.w.count.Command(uint8(command.Shared), s.decision, 1)
 	// The slot is taken after the call: one that was not taken over must not lie
@@ -344,7 +345,11 @@ func (s *session) Fail(tag uint64, f backend.Failure) {
 		s.apart.turn.fault = nil
 	}
 	if s.apart != nil && s.apart.turn.kind == turnSubscribe {
-		n = int(r.n - r.got) // one answer for all of its channels
+		n = int(r.n - r.got)                                            // one answer for all of its channels
+		s.apart.subs.unsure = s.apart.subs.unsure || s.apart.turn.n > 0 // some of them were confirmed
+	}
+	if s.outlasts(tag, n, f) {
+		return
 	}
 	s.Reply(tag, n, failureText(f), true)
 }

@@ -21,7 +21,7 @@ func (s *session) fed() bool {
 	if s.finishing || s.ended || s.waiting {
 		return false
 	}
-	if s.inTurn() {
+	if s.inTurn() || s.relistens() {
 		return false
 	}
 	if s.pace.alone && s.pour == nil {
@@ -42,8 +42,18 @@ func (s *session) roomy() bool {
 }
 
 func (s *session) inWindow() bool {
-	calls, bytes := s.kin.window()
-	return s.detours == 0 && s.slots.len()+calls < s.w.limits.InFlight && s.slots.owed+bytes < maxInFlightBytes
+	calls, bytes := s.window()
+	return s.detours == 0 && calls > 0 && bytes > 0
+}
+
+// window is how many more calls, and bytes of them, may be under way: for the
+// session, beside those that its user's clients have left behind.
+func (s *session) window() (calls, bytes int) {
+	calls, bytes = s.w.limits.InFlight-s.slots.len(), maxInFlightBytes-s.slots.owed
+	if k := s.kin; k != nil {
+		calls, bytes = calls-k.calls, bytes-k.bytes
+	}
+	return calls, bytes
 }
 
 // gauge looks at both ends. Calls that the node does not take would pile up in
@@ -103,6 +113,8 @@ func (s *session) backpressure() {
 // obstacle is what holds back a session that is not fed, for the metric.
 func (s *session) obstacle() metrics.Obstacle {
 	switch {
+	case s.relistens():
+		return metrics.PausedBackend
 	case s.waiting || s.held != nil || s.pace.alone && s.pour == nil:
 		return metrics.PausedOrder
 	case s.pace.broke:
@@ -132,7 +144,7 @@ func (s *session) retry() {
 	if s.pace.alone && s.pour == nil {
 		return // its reply is waited for
 	}
-	if !s.waiting && s.held == nil && !s.inTurn() && s.inWindow() && !s.stuck && !s.pace.broke && !s.pace.strained && !s.port.Blocked() {
+	if !s.waiting && s.held == nil && !s.inTurn() && !s.relistens() && s.inWindow() && !s.stuck && !s.pace.broke && !s.pace.strained && !s.port.Blocked() {
 		s.port.Again()
 	}
 }

@@ -231,7 +231,7 @@ func (p *Pool) retarget(broken Endpoint) {
 		want, err := p.b.target(k)
 		switch {
 		case err == errElsewhere:
-			delete(p.lines, k)
+			p.unlist(ln)
 			ln.abandon()
 		case p.router != nil && ln.conn == nil && k.Node != (Endpoint{}) && !p.router.topo.leads(k.Node):
 			ln.outage.spent, ln.outage.held = true, false
@@ -254,8 +254,15 @@ func (p *Pool) retarget(broken Endpoint) {
 func (p *Pool) retargetOwn(broken Endpoint) {
 	for o := p.owns.first; o != nil; {
 		next := o.next
+		if o.line.conn == nil {
+			if o.retargetDialled() {
+				next = p.owns.first
+			}
+			o = next
+			continue
+		}
 		want, err := p.b.target(o.line.key)
-		if o.line.conn != nil && (err != nil || o.line.at != want || o.line.at == broken) {
+		if err != nil || o.line.at != want || o.line.at == broken {
 			o.lost(o.state == spare)
 			next = p.owns.first // its owner may have closed others
 		}
@@ -337,7 +344,7 @@ func (ln *line) giveUp() {
 // longer, and plans the next one.
 func (ln *line) hold(err error) bool {
 	var refused *RefusedError
-	if ln.pool.closed || ln.pool.b.control == nil || ln.key.DB != 0 || errors.As(err, &refused) || ln.state != dialling || !ln.await() {
+	if ln.pool.closed || ln.pool.b.control == nil || ln.key.DB != 0 || errors.As(err, &refused) || ln.Pipeline.why != 0 || ln.state != dialling || !ln.await() {
 		return false
 	}
 	ln.failed++

@@ -34,6 +34,8 @@ const (
 	Overloaded
 	// Limited: there are as many connections of sessions' own as there may be; not sent.
 	Limited
+	// NoLogin: the login that the call needs, a user's own, can't be made; not sent.
+	NoLogin
 )
 
 // Errors that end a node connection. None of them carries bytes of a reply.
@@ -75,6 +77,9 @@ const (
 const (
 	maxEarlyCalls = 65536
 	maxEarlyBytes = 16 << 20
+	// Before a session's own: a whole transaction, which leaves as one block.
+	ownEarlyCalls = 2 * maxEarlyCalls
+	ownEarlyBytes = 80 << 20
 )
 
 // Pipeline is the shared connection of one loop to one node, for one database
@@ -92,6 +97,7 @@ type Pipeline struct {
 	congested bool   // see Congested
 	own       *Own   // whose connection this is; nil: it is shared
 	retired   retirement
+	why       Failure // what is heard while there is no connection; 0: Unavailable
 	clock     func() time.Time
 	stats     *Stats
 }
@@ -102,6 +108,9 @@ type Stats struct {
 	Replies  uint64
 	Failed   uint64 // calls that got a Failure
 	Retired  uint64 // connections that took no new calls any more because of a big reply
+	Full     uint64 // calls refused because too much waited already for a node or a connection
+	Waited   uint64 // calls, and connections of sessions' own, that waited for a node that was away
+	GaveUp   uint64 // of these, the ones whose time was over before it was there
 	Broken   uint64 // connections ended because the stream was not what was promised
 	BytesOut uint64
 	BytesIn  uint64
@@ -125,8 +134,9 @@ func (p *Pipeline) Send(w Waiter, tag uint64, at int64, args [][]byte) Failure {
 		p.link.SetOut(resp.AppendCommand(p.link.Out(), args))
 		p.fifo.push(w, tag, 1, start, at)
 	case dialling:
-		if p.own == nil && (p.fifo.len() >= maxEarlyCalls || len(p.early) >= maxEarlyBytes) {
+		if !p.room(1) {
 			p.stats.Failed++
+			p.stats.Full++
 			return Overloaded
 		}
 		start := uint64(len(p.early))
@@ -134,10 +144,18 @@ func (p *Pipeline) Send(w Waiter, tag uint64, at int64, args [][]byte) Failure {
 		p.fifo.push(w, tag, 1, start, at)
 	default:
 		p.stats.Failed++
-		return Unavailable
+		return p.absent()
 	}
 	p.stats.Sent++
 	return 0
+}
+
+// absent is why calls fail that certainly were not sent.
+func (p *Pipeline) absent() Failure {
+	if p.why != 0 {
+		return p.why
+	}
+	return Unavailable
 }
 
 // Open reports a shared connection that is there and takes calls: Output and SendRun may be used.
@@ -192,7 +210,7 @@ func (p *Pipeline) Gone() bool { return p.state == closed || p.retired.so }
 // Attach gives the pipeline its fresh connection. Calls that queued meanwhile go first.
 func (p *Pipeline) Attach(l Link) {
 	p.link = l
-	p.state = ready
+	p.state, p.why = ready, 0
 	p.framer.Reset(p.proto)
 	if len(p.early) > 0 {
 		l.SetOut(append(l.Out(), p.early...))
@@ -312,7 +330,7 @@ func (p *Pipeline) drop(next state) {
 		if connected && head.start < attempted {
 			head.w.Fail(head.tag, Lost)
 		} else {
-			head.w.Fail(head.tag, Unavailable)
+			head.w.Fail(head.tag, p.absent())
 		}
 	}
 	p.fifo.release()
