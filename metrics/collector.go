@@ -25,7 +25,7 @@ type collector struct {
 
 	connections, connectionsTotal, refused, auth, commands *prometheus.Desc
 	received, sent, buffer, eventsDropped, closed, paused  *prometheus.Desc
-	lingering                                              *prometheus.Desc
+	lingering, reads                                       *prometheus.Desc
 	commandSeconds, backendSeconds                         *prometheus.Desc
 
 	mu      sync.Mutex
@@ -51,6 +51,7 @@ func newCollector(o Options) *collector {
 		sent:             desc("sent_bytes_total", "Bytes to clients, without TLS."),
 		closed:           desc("connections_closed_total", "Ends of client connections, by reason.", "reason"),
 		paused:           desc("reads_paused_total", "Times a client was not read for a while, by what held it back.", "reason"),
+		reads:            desc("reads_total", "Calls that only read, of backends with reads other than primary, by who they were sent to.", "role"),
 		buffer:           desc("buffer_bytes", "Memory held for clients' requests and replies."),
 		lingering:        desc("lingering_sockets", "Client sockets without a session, still open for a last reply to arrive."),
 		eventsWritten:    desc("events_written_total", "Lines of security events a sink has been given.", "sink"),
@@ -133,7 +134,7 @@ func (c *collector) total() (*Loop, []string) {
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connections, c.connectionsTotal, c.refused, c.auth, c.commands, c.received, c.sent, c.buffer,
-		c.closed, c.paused, c.lingering, c.eventsDropped, c.eventsWritten, c.eventsFailed, c.eventsWaiting, c.eventsKept, c.commandSeconds, c.backendSeconds,
+		c.closed, c.paused, c.lingering, c.reads, c.eventsDropped, c.eventsWritten, c.eventsFailed, c.eventsWaiting, c.eventsKept, c.commandSeconds, c.backendSeconds,
 	} {
 		to <- d
 	}
@@ -180,6 +181,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 	for i, cause := range obstacleNames {
 		count(c.paused, total.paused[i], cause)
+	}
+	for i, role := range readRoleNames {
+		count(c.reads, total.reads[i], role)
 	}
 	count(c.received, total.Received)
 	count(c.sent, total.Sent)

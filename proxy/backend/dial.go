@@ -83,6 +83,10 @@ func (b *Backend) connect(k Key) (*node, error) {
 		n.close()
 		return nil, err
 	}
+	if err := b.readOnly(n, k); err != nil {
+		n.close()
+		return nil, err
+	}
 	nc.SetDeadline(time.Time{})
 	return n, nil
 }

@@ -65,7 +65,7 @@ func (r *reader) backend(s *section) *backendConfig {
 		b.own.PerUser = c.get("per_user").number(100, 1, 1<<20)
 		c.close()
 	}
-	s.close("reads", "server_version")
+	s.close("server_version")
 	return b
 }
 
