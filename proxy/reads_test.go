@@ -32,7 +32,7 @@ func readingFrom(t *testing.T, replicas int, reads backend.Reading, change func(
 }
 
 // calls is how often a server has run a command.
-func calls(t *testing.T, s *redistest.Server, name string) int64 {
+func calls(t testing.TB, s *redistest.Server, name string) int64 {
 	t.Helper()
 	stats, err := s.CommandStats()
 	if err != nil {
@@ -112,6 +112,15 @@ func TestWhatOnlyReadsGoesToTheReplicaAndWhatWritesNever(t *testing.T) {
 	for _, name := range []string{"hscan", "touch", "keys", "scan"} {
 		if calls(t, replica, name) != 0 || calls(t, primary, name) != 1 {
 			t.Errorf("%s was not asked of the primary alone", name)
+		}
+	}
+	stats, err := replica.CommandStats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, n := range stats {
+		if n.Rejected > 0 && name != "ping" { // before it was up
+			t.Errorf("%s was sent to the replica, which refused it", name)
 		}
 	}
 	// A script that the replica does not have runs on the primary.
