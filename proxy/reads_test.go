@@ -429,11 +429,15 @@ func TestAPromotedReplicaIsNoReplicaAnyMore(t *testing.T) {
 // each command that is not about replication.
 func replicaAnswering(t *testing.T, zone string, answers map[string]string) *redistest.Fake {
 	t.Helper()
+	return redistest.NewFake(t, replicaScript(zone, answers))
+}
+
+func replicaScript(zone string, answers map[string]string) redistest.Script {
 	info := "# Replication\r\nrole:slave\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:0\r\nmaster_sync_in_progress:0\r\n"
 	if zone != "" {
 		info = "# Server\r\navailability_zone:" + zone + "\r\n" + info
 	}
-	return redistest.NewFake(t, redistest.AfterHandshake(func(r redistest.Request) redistest.Answer {
+	return redistest.AfterHandshake(func(r redistest.Request) redistest.Answer {
 		switch {
 		case r.Is("ROLE"):
 			return redistest.Reply("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:1\r\n$9\r\nconnected\r\n:1\r\n")
@@ -444,7 +448,7 @@ func replicaAnswering(t *testing.T, zone string, answers map[string]string) *red
 			return redistest.Reply(a)
 		}
 		return redistest.Reply("-ERR unknown command\r\n")
-	}))
+	})
 }
 
 func asked(f *redistest.Fake, name string) int {
