@@ -229,3 +229,27 @@ func FuzzRules(f *testing.F) {
 		}
 	})
 }
+
+// The short way to a yes is the long way's yes, rule and all, in every mode.
+func TestPasses_says_yes_only_where_Decide_does(t *testing.T) {
+	short := 0
+	for i, modes := range []Modes{{}, {Guard: Report}, {ACL: Report}, {Guard: Off, ACL: Off}} {
+		play(t, 40+uint64(i), modes, func(_ *generator, p *Policy, u *User, call *command.Call) {
+			rule, ok := p.Passes(u, call)
+			if !ok {
+				return
+			}
+			short++
+			if d := p.Decide(u, call); d != (Decision{Allowed: true, Rule: rule}) {
+				t.Fatalf("%s\n%q passes, and is decided %+v", u.Line(), words(call.Args), d)
+			}
+		})
+	}
+	if short < 400 {
+		t.Errorf("only %d calls passed: too few to mean anything", short)
+	}
+	p := mustCompile(t, Source{Table: command.Newest()})
+	if _, ok := p.Passes(nil, &command.Call{Spec: p.Table().ByName("get"), Class: command.Shared}); ok {
+		t.Error("nobody passes")
+	}
+}

@@ -119,7 +119,7 @@ func (s *session) aimAt(at spot) bool {
 	}
 	switch {
 	case node == backend.Endpoint{}:
-		s.fail(errSlotUnowned)
+		s.unowned()
 		return false
 	case bound && node != s.boundTo():
 		s.fail(errBound)
@@ -134,7 +134,7 @@ func (s *session) aimBlock(t *transaction) bool {
 	if s.router == nil {
 		return true
 	}
-	if !s.router.Ready() {
+	if !s.router.Ready() || t.homeless {
 		s.endTransaction()
 		s.emit(failureText(backend.Unavailable))
 		return false
@@ -168,7 +168,8 @@ func (s *session) queuePlace(args [][]byte) bool {
 	var alone spot
 	switch name := call.Spec.Name; {
 	case !r.Ready():
-		return true // EXEC says so
+		t.homeless = true // EXEC says so, even if a place for it is known by then: this call was not looked at
+		return true
 	case call.Spec.Container != nil && call.Spec.Container.Name == "cluster":
 		text = errNotInMulti
 	case !alone.narrow(r, call, args):

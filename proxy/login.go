@@ -173,6 +173,7 @@ func (s *session) speakFor(pr acl.Principal) {
 	}
 	s.who, s.user, s.method = pr, pr.User, methods[pr.Method]
 	s.enroll(&pr, true)
+	s.belong(&pr)
 }
 
 // methods are the record's words for how a principal was proved.

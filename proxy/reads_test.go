@@ -505,3 +505,25 @@ func TestAnErrorThatIsAnAnswerIsShown(t *testing.T) {
 		return err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE")
 	})
 }
+
+// While there is no primary, what a replica had last is as good as anybody has.
+func TestWhereALagIsAllowedReadsGoOnWithoutAPrimary(t *testing.T) {
+	g, r := readingFrom(t, 1, backend.ReadReplica, func(o *backend.Routing) { o.MaxLag = time.Minute })
+	c := r.login("root")
+	r.want(c, "OK", "SET", "k", "v")
+	inStep(t, g)
+	r.reaches(c, g.Servers[1], "k")
+	if err := g.Servers[0].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, "the replica's link is down", func() bool {
+		info, err := g.Servers[1].Info("replication")
+		return err == nil && info["master_link_status"] == "down"
+	})
+	// Longer than it takes until the checks have seen that.
+	until := time.Now().Add(3 * time.Second)
+	eventually(t, 20*time.Second, "time passes", func() bool {
+		r.want(c, "v", "GET", "k")
+		return time.Now().After(until)
+	})
+}

@@ -82,7 +82,7 @@ func (s *session) routeKeys(args [][]byte) {
 // single sends a call to one shard.
 func (s *session) single(shard int, args [][]byte) {
 	if shard < 0 {
-		s.fail(errSlotUnowned)
+		s.unowned()
 		return
 	}
 	if s.bound() && s.apart.why&whySubscribed != 0 {
@@ -104,7 +104,6 @@ func (s *session) single(shard int, args [][]byte) {
 func (s *session) routeKeyless(args [][]byte) {
 	call, r := &s.call, s.router
 	name := call.Spec.Name
-	shards := len(r.Topology().Shards)
 	switch how, ok := everywhere[name]; {
 	case name == "scan":
 		s.scan(args)
@@ -112,21 +111,45 @@ func (s *session) routeKeyless(args [][]byte) {
 		if writes(call.Spec) {
 			s.wrote = wroteSpread
 		}
-		g := s.gather(how, shards)
-		for i := range shards {
-			g.send(i, i, args)
-		}
-		g.sent(wireSize(args))
+		s.everyShard(how, args)
 	case len(call.Channels) > 0 && (!r.Clustered() || name == "spublish"):
 		shard, _ := r.Place(args[call.Channels[0].Arg])
 		s.single(shard, args)
 	case nowhere[name]:
 		s.fail(errNotSpread)
 	case name == "randomkey":
-		s.single(rand.IntN(shards), args)
+		if all := r.All(false); len(all) > 0 {
+			s.single(all[rand.IntN(len(all))], args)
+			return
+		}
+		s.unowned()
 	default:
 		s.single(r.Home(), args)
 	}
+}
+
+// everyShard makes a call at every shard. One whose node is ejected is left out
+// of those that only look.
+func (s *session) everyShard(how merge, args [][]byte) {
+	all := s.router.All(writes(s.call.Spec))
+	if len(all) == 0 {
+		s.unowned()
+		return
+	}
+	g := s.gather(how, len(all))
+	for i, shard := range all {
+		g.send(i, shard, args)
+	}
+	g.sent(wireSize(args))
+}
+
+// unowned answers a call for keys that nobody has at present.
+func (s *session) unowned() {
+	if s.router.Clustered() {
+		s.fail(errSlotUnowned)
+		return
+	}
+	s.emit(failureText(backend.Unavailable))
 }
 
 // splits are the calls that may be made key by key, and how their replies come
@@ -165,7 +188,7 @@ func (s *session) split(how merge, args [][]byte) {
 	for i, k := range call.Keys {
 		shard, group := r.Place(args[k.Arg])
 		if shard < 0 {
-			s.fail(errSlotUnowned)
+			s.unowned()
 			return
 		}
 		n, ok := groups[group]

@@ -66,25 +66,28 @@ type session struct {
 	wrote      int32  // over several nodes: the group of the last write's keys, counted from 1; 0: none
 	trial      *trial // an attempt to log in that is not answered yet
 	lease      *lease // nil: what was proved does not end by itself
+	kin        *kin   // the user's sessions on this loop; nil: not authenticated
 
 	pace pace  // the limits it is held to
 	pour *pour // a request whose last argument is being handed on
 
-	apart     *apart           // nil: nothing but shared calls
-	gathered  int64            // of answers that shards have given to calls made of parts
-	kept      int64            // what account last counted
-	held      [][]byte         // a call that waits until every owed reply has arrived
-	waiting   bool             // a call's answer is being made elsewhere; not fed
-	paused    bool             // the socket is not read
-	eof       bool             // the client has said all it will say
-	finishing bool             // nothing new is read; closes when owed replies have left
-	ended     bool             // the connection is closing, nothing more is appended
-	cut       bool             // what it is still owed was dropped
-	full      bool             // more output waits than a client that is read may have
-	pushing   bool             // a push is half out: nothing may stand within it
-	stuck     bool             // the node takes calls slower than they come; eased follows
-	decision  metrics.Decision // on the call being served, if it is served
-	reason    audit.CloseReason
+	apart     *apart   // nil: nothing but shared calls
+	gathered  int64    // of answers that shards have given to calls made of parts
+	kept      int64    // what account last counted
+	held      [][]byte // a call that waits until every owed reply has arrived
+	waiting   bool     // a call's answer is being made elsewhere; not fed
+	paused    bool     // the socket is not read
+	eof       bool     // the client has said all it will say
+	finishing bool     // nothing new is read; closes when owed replies have left
+	ended     bool     // the connection is closing, nothing more is appended
+	cut       bool     // what it is still owed was dropped
+
+	bequeathed bool             // its calls count as ones of a client that has left
+	full       bool             // more output waits than a client that is read may have
+	pushing    bool             // a push is half out: nothing may stand within it
+	stuck      bool             // the node takes calls slower than they come; eased follows
+	decision   metrics.Decision // on the call being served, if it is served
+	reason     audit.CloseReason
 
 	prev, next *session // the worker's list
 }
@@ -156,8 +159,14 @@ func (s *session) drive() {
 		if s.held != nil {
 			args, s.held = s.held, nil
 		} else {
-			var err error
-			args, err = s.reader.Next()
+			more, err := true, error(nil)
+			if s.unhindered() {
+				if args, more, err = s.run(); !more {
+					continue
+				}
+			} else {
+				args, err = s.reader.Next()
+			}
 			if err != nil {
 				s.protocolError(err)
 				return
@@ -274,8 +283,11 @@ func wireSize(args [][]byte) int {
 
 // Reply implements backend.Waiter.
 func (s *session) Reply(tag uint64, n int, p []byte, last bool) {
-	if s.ended {
-		return // the client has left: its replies are swallowed
+	if s.ended { // the client has left
+		if last {
+			s.swallow(tag, n)
+		}
+		return
 	}
 	r, head := s.slots.find(tag, n)
 	if r == nil {
@@ -321,9 +333,9 @@ func (s *session) Reply(tag uint64, n int, p []byte, last bool) {
 func (s *session) Fail(tag uint64, f backend.Failure) {
 	if f == backend.Broken {
 		s.cutOff(audit.ClosePanic)
-		return
 	}
 	if s.ended {
+		s.swallow(tag, 1)
 		return
 	}
 	r, _ := s.slots.find(tag, 1)

@@ -43,17 +43,20 @@ func (q *slots) at(i uint) *run { return &q.ring[(q.first+i)&uint(len(q.ring)-1)
 
 // push takes the next slot for a call of size bytes, sent over a pipeline at a
 // time with the tag next.
-func (q *slots) push(via *backend.Pipeline, size int, at int64) {
-	q.next++
+func (q *slots) push(via *backend.Pipeline, size int, at int64) { q.pushRun(via, 1, size, at) }
+
+// pushRun is push for n calls in a row, of size bytes together.
+func (q *slots) pushRun(via *backend.Pipeline, n, size int, at int64) {
+	q.next += uint64(n)
 	q.owed += size
 	if q.n > 0 {
 		if last := q.at(q.n - 1); last.via == via && last.at == at && last.mute == q.mute {
-			last.n++
+			last.n += int32(n)
 			last.size += size
 			return
 		}
 	}
-	q.add(run{via: via, at: at, size: size, n: 1, mute: q.mute})
+	q.add(run{via: via, at: at, size: size, n: int32(n), mute: q.mute})
 }
 
 // alone is push for a call whose reply may come before those of earlier ones.

@@ -42,7 +42,8 @@ func (s *session) roomy() bool {
 }
 
 func (s *session) inWindow() bool {
-	return s.detours == 0 && s.slots.len() < s.w.limits.InFlight && s.slots.owed < maxInFlightBytes
+	calls, bytes := s.kin.window()
+	return s.detours == 0 && s.slots.len()+calls < s.w.limits.InFlight && s.slots.owed+bytes < maxInFlightBytes
 }
 
 // gauge looks at both ends. Calls that the node does not take would pile up in
@@ -95,6 +96,7 @@ func (s *session) backpressure() {
 		s.port.Pause()
 		s.w.count.Pause(s.obstacle())
 	}
+	s.await()
 	s.retry()
 }
 
@@ -144,6 +146,7 @@ func (s *session) resume() {
 	}
 	s.gauge()
 	if !s.fed() {
+		s.await()
 		if s.paused {
 			s.retry()
 		}

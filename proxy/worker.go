@@ -38,6 +38,7 @@ type worker struct {
 	behind   latency // of the backends
 	scratch  []byte  // for building one local reply
 	shares   map[*quota]*share
+	kin      map[quotaKey]*kin
 	senders  loop.Timer // when the first of those may be out of time who have begun a command
 
 	watchingSenders bool // that timer runs

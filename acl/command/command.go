@@ -132,4 +132,6 @@ type Call struct {
 	// command: "ERR BY option of SORT denied due to insufficient ACL
 	// permissions." (or "GET option").
 	PatternArg int32
+
+	last lookup // clients tend to repeat themselves
 }

@@ -66,18 +66,44 @@ func (x *index) start(first, last uint64, length int) int {
 	return int(h >> x.shift)
 }
 
-// fold packs a name into two words with letters in lower case. Together with
-// the length they determine a name of up to 16 bytes; of a longer one they hold
-// the first and the last eight.
+// lookup remembers what a short name was found to be, spelled as it was.
+type lookup struct {
+	in          *index
+	first, last uint64 // see pack
+	length      int    // at most 16
+	spec        *Spec
+}
+
+// find is x.find(name), quicker for the name that was found last.
+func (l *lookup) find(x *index, name []byte) *Spec {
+	first, last := pack(name)
+	if l.in == x && l.first == first && l.last == last && l.length == len(name) {
+		return l.spec
+	}
+	spec := x.find(name)
+	if spec != nil && len(name) <= 16 {
+		*l = lookup{in: x, first: first, last: last, length: len(name), spec: spec}
+	}
+	return spec
+}
+
+// fold is pack with letters in lower case.
 func fold(b []byte) (first, last uint64) {
+	first, last = pack(b)
+	return lower(first), lower(last)
+}
+
+// pack puts a name into two words. Together with the length they determine a name of up to
+// 16 bytes; of a longer one they hold the first and the last eight.
+func pack(b []byte) (first, last uint64) {
 	n := len(b)
 	switch {
 	case n >= 8:
-		return lower(binary.LittleEndian.Uint64(b)), lower(binary.LittleEndian.Uint64(b[n-8:]))
+		return binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[n-8:])
 	case n >= 4:
-		return lower(uint64(binary.LittleEndian.Uint32(b)) | uint64(binary.LittleEndian.Uint32(b[n-4:]))<<32), 0
+		return uint64(binary.LittleEndian.Uint32(b)) | uint64(binary.LittleEndian.Uint32(b[n-4:]))<<32, 0
 	case n > 0:
-		return lower(uint64(b[0]) | uint64(b[n/2])<<8 | uint64(b[n-1])<<16), 0
+		return uint64(b[0]) | uint64(b[n/2])<<8 | uint64(b[n-1])<<16, 0
 	}
 	return 0, 0
 }

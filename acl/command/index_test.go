@@ -114,3 +114,21 @@ func TestLookupOfLongNames(t *testing.T) {
 		}
 	})
 }
+
+// What was found last is found again for the same spelling in the same index, and for no other.
+func TestARememberedNameIsNoOther(t *testing.T) {
+	var l lookup
+	top := Newest().top
+	wider := newIndex([]string{"get", "gex"}, []*Spec{{Name: "wider get"}, {Name: "gex"}})
+	for range 2 {
+		for _, name := range []string{"get", "GET", "gEt", "gex", "", "ge", "gett", "get\x00", "getdel", "bitfield_ro", "bitfield", "georadiusbymember", "georadiusbymember_ro", "georadiusbymembex_ro"} {
+			for _, x := range []*index{top, wider} {
+				for range 2 {
+					if got, want := l.find(x, []byte(name)), x.find([]byte(name)); got != want {
+						t.Fatalf("%q: %v instead of %v", name, got, want)
+					}
+				}
+			}
+		}
+	}
+}

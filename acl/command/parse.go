@@ -30,7 +30,7 @@ func (t *Table) Parse(args [][]byte, c *Call) error {
 	if len(args) == 0 {
 		return Unknown
 	}
-	s := t.top.find(args[0])
+	s := c.last.find(t.top, args[0])
 	if s == nil {
 		return Unknown
 	}

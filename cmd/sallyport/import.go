@@ -19,8 +19,8 @@ func newImportTwemproxy(std streams) *cobra.Command {
 		Use:   "twemproxy FILE",
 		Short: "Write a sallyport.yaml from a nutcracker.yml",
 		Long: `Twemproxy prints a sallyport.yaml for the Redis pools of a nutcracker.yml. Every
-key stays on the node where twemproxy put it: distribution, hash, hash_tag, names
-and weights mean the same. What has no equal here stands in comments.
+key stays on the node where twemproxy put it: distribution, hash, hash_tag, names,
+weights and ejection mean the same. What has no equal here stands in comments.
 
 Users are not part of it: policy.yaml has to be written.`,
 		Example: `  sallyport import twemproxy nutcracker.yml >sallyport.yaml`,

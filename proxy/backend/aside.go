@@ -55,7 +55,7 @@ func (p *Pipeline) Begin(w Waiter, tag uint64, at int64, head [][]byte, n int) F
 	}
 	p.retired.pouring = true
 	p.put(resp.AppendCommandHead(nil, head, n))
-	p.fifo.push(w, tag, start, at)
+	p.fifo.push(w, tag, 1, start, at)
 	p.stats.Sent++
 	return 0
 }

@@ -31,6 +31,8 @@ type Routing struct {
 	Allow        Allowed       // nothing in it: the hosts of Nodes and Sentinels alone
 	Sentinels    Sentinels     // of Kind Sentinel
 	Distribution *Distribution // of Kind Sharded: over Nodes, in their order
+	Ranges       []SlotRange   // of Kind Sharded, instead of Distribution: every slot once
+	Eject        Ejection      // of Kind Sharded with a Distribution
 	Whole        bool          // calls whose keys lie on several shards are refused, not split
 	Control      *Login        // how the control plane introduces itself; nil: as everybody
 	Announce     string        // host:port by which cluster clients find this proxy; empty: where they have connected to
@@ -58,10 +60,11 @@ type Login struct {
 // Same reports whether two say the same of everything that can't change while
 // running: all but how the control plane logs in.
 func (r *Routing) Same(o *Routing) bool {
-	return r.Kind == o.Kind && r.Refresh == o.Refresh && r.Wait == o.Wait && r.Reads == o.Reads && r.Zone == o.Zone && r.MaxLag == o.MaxLag && r.Whole == o.Whole && r.Announce == o.Announce &&
+	return r.Kind == o.Kind && r.Refresh == o.Refresh && r.Wait == o.Wait && r.Reads == o.Reads && r.Zone == o.Zone && r.MaxLag == o.MaxLag &&
+		r.Whole == o.Whole && r.Announce == o.Announce &&
 		slices.Equal(r.Allow.Networks, o.Allow.Networks) && slices.Equal(r.Allow.Names, o.Allow.Names) &&
 		r.Sentinels.Name == o.Sentinels.Name && slices.Equal(r.Sentinels.Nodes, o.Sentinels.Nodes) &&
-		r.Distribution.same(o.Distribution) && (r.Sentinels.Login.TLS == nil) == (o.Sentinels.Login.TLS == nil)
+		r.Distribution.same(o.Distribution) && slices.Equal(r.Ranges, o.Ranges) && r.Eject == o.Eject && (r.Sentinels.Login.TLS == nil) == (o.Sentinels.Login.TLS == nil)
 }
 
 // logins are how the control plane introduces itself.
@@ -120,6 +123,7 @@ type control struct {
 
 	mu       sync.Mutex
 	suspects map[Endpoint]time.Time // until when
+	ejects   map[Endpoint]time.Time // until when at least
 	clients  map[peer]*contact
 	stopped  bool
 
@@ -131,6 +135,7 @@ func newControl(o *Options, login func() *Login) *control {
 	c := &control{
 		name: o.Name, seeds: o.Nodes, login: login, routing: o.Routing, allowed: allowedBy(o), own: o.Addresses, log: o.Logger,
 		wake: make(chan struct{}, 1), recheck: make(chan struct{}, 1), suspects: make(map[Endpoint]time.Time), clients: make(map[peer]*contact),
+		ejects: make(map[Endpoint]time.Time),
 	}
 	c.logins.Store(loginsOf(&o.Routing))
 	if c.routing.Refresh <= 0 {
@@ -285,13 +290,11 @@ func (c *control) look(ctx context.Context) error {
 	return nil
 }
 
-// fixed is the topology of nodes that know nothing of each other.
+// fixed is the topology of nodes that know nothing of each other. New has made
+// sure that there is one.
 func (c *control) fixed() *Topology {
-	t := &Topology{}
-	for _, e := range c.seeds {
-		t.Shards = append(t.Shards, Shard{Primary: e})
-	}
-	return t
+	t, _ := placed(c.seeds, c.routing.Ranges)
+	return c.spare(t)
 }
 
 // report puts a fault in the log when it begins and when it is over.

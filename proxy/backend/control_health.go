@@ -75,10 +75,13 @@ func (c *control) check(ctx context.Context, e Endpoint) {
 	case err == nil:
 		h.failed.Store(0)
 		c.cleared(e)
+		c.restored(e)
 	case ctx.Err() != nil && context.Cause(ctx) == context.Canceled:
 		return // we are ending
 	default:
-		if h.failed.Add(1) == openAfter {
+		n := h.failed.Add(1)
+		c.failing(e, int(n))
+		if n == openAfter {
 			c.Suspect(e)
 			if c.routing.Broke != nil {
 				c.routing.Broke(e)

@@ -52,7 +52,7 @@ func (r *Router) Advance(shard int, node []byte) (string, bool) {
 	}
 	next := -1
 	for s := range r.topo.Shards {
-		if low := r.lowest(s); low > r.lowest(shard) && (next < 0 || low < r.lowest(next)) {
+		if low := r.lowest(s); !r.topo.Out(s) && low > r.lowest(shard) && (next < 0 || low < r.lowest(next)) {
 			next = s
 		}
 	}
@@ -65,7 +65,13 @@ func (r *Router) Advance(shard int, node []byte) (string, bool) {
 // at is the shard that a cursor's slot means now.
 func (r *Router) at(slot int) int {
 	if !r.topo.Slotted() {
-		return min(slot, len(r.topo.Shards)-1)
+		last := len(r.topo.Shards) - 1
+		slot = min(slot, last)
+		for ; slot < last && r.topo.Out(slot); slot++ { // nobody's keys are there: whoever comes next
+		}
+		for ; slot > 0 && r.topo.Out(slot); slot-- {
+		}
+		return slot
 	}
 	for ; slot < Slots-1 && r.topo.Shard(slot) < 0; slot++ { // nobody has it: whoever comes next
 	}

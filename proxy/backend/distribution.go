@@ -28,6 +28,9 @@ type Distribution struct {
 	points []point // of ketama, by value
 	turns  []int   // of modula and random: a member for each unit of weight
 	size   int
+	only   int // the member, where there is one
+
+	members []Member
 }
 
 // point is a place on the ketama ring.
@@ -45,7 +48,7 @@ func Hashes() []string { return slices.Sorted(maps.Keys(hashes)) }
 // NewDistribution builds one. kind and hash are of Distributions and Hashes; tag
 // is empty or two bytes.
 func NewDistribution(kind, hash, tag string, members []Member) (*Distribution, error) {
-	d := &Distribution{kind: kind, name: hash, hash: hashes[hash], size: len(members)}
+	d := &Distribution{kind: kind, name: hash, hash: hashes[hash], size: len(members), members: members}
 	switch {
 	case d.hash == nil:
 		return nil, fmt.Errorf("no hash function %q", hash)
@@ -141,7 +144,7 @@ func (d *Distribution) same(o *Distribution) bool {
 func (d *Distribution) Of(key []byte) int {
 	switch {
 	case d.size == 1:
-		return 0
+		return d.only
 	case d.kind == "random":
 		return d.turns[rand.IntN(len(d.turns))]
 	}

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -21,6 +22,16 @@ func (o *Options) fits() error {
 		return errors.New("backend " + o.Name + ": no Sentinel is named")
 	case o.Routing.Kind != Sentinel && n == 0:
 		return errors.New("backend " + o.Name + ": no node is named")
+	case o.Routing.Kind == Sharded:
+		if _, err := placed(o.Nodes, o.Routing.Ranges); err != nil {
+			return fmt.Errorf("backend %s: %w", o.Name, err)
+		}
+		if o.Routing.Distribution == nil && len(o.Routing.Ranges) == 0 {
+			return fmt.Errorf("backend %s: %w", o.Name, errNoPlaces)
+		}
+		if d := o.Routing.Distribution; d != nil && d.size != n {
+			return fmt.Errorf("backend %s: a distribution over %d nodes, and there are %d", o.Name, d.size, n)
+		}
 	}
 	return nil
 }
@@ -142,13 +153,13 @@ func (b *Backend) target(k Key) (Endpoint, error) {
 	case k.Replica && !t.copies(k.Node): // it may have become a primary
 		return Endpoint{}, errElsewhere
 	case k.Node != Endpoint{}:
-		if !t.Has(k.Node) {
+		if !t.Has(k.Node) || t.ejected(k.Node) {
 			return Endpoint{}, errElsewhere
 		}
 		return k.Node, nil
 	}
-	for _, s := range t.Shards {
-		if s.Primary != (Endpoint{}) && !(len(t.Shards) > 1 && b.control.Broken(s.Primary)) {
+	for i, s := range t.Shards {
+		if s.Primary != (Endpoint{}) && !t.Out(i) && !(len(t.Shards) > 1 && b.control.Broken(s.Primary)) {
 			return s.Primary, nil
 		}
 	}

@@ -126,7 +126,7 @@ func (p *Pipeline) Send(w Waiter, tag uint64, at int64, args [][]byte) Failure {
 	case ready:
 		start := p.link.Appended()
 		p.link.SetOut(resp.AppendCommand(p.link.Out(), args))
-		p.fifo.push(w, tag, start, at)
+		p.fifo.push(w, tag, 1, start, at)
 	case dialling:
 		if p.own == nil && (p.fifo.len() >= maxEarlyCalls || len(p.early) >= maxEarlyBytes) {
 			p.stats.Failed++
@@ -134,13 +134,28 @@ func (p *Pipeline) Send(w Waiter, tag uint64, at int64, args [][]byte) Failure {
 		}
 		start := uint64(len(p.early))
 		p.early = resp.AppendCommand(p.early, args)
-		p.fifo.push(w, tag, start, at)
+		p.fifo.push(w, tag, 1, start, at)
 	default:
 		p.stats.Failed++
 		return Unavailable
 	}
 	p.stats.Sent++
 	return 0
+}
+
+// Open reports a shared connection that is there and takes calls: Output and SendRun may be used.
+func (p *Pipeline) Open() bool { return p.state == ready && p.own == nil && !p.retired.so }
+
+// Output is what waits to be sent, for an Open pipeline. A run of calls is made by appending to it
+// each as resp.AppendCommand writes it, and handing the whole to SendRun, with no other call in between.
+func (p *Pipeline) Output() []byte { return p.link.Out() }
+
+// SendRun is Send for n judged calls of one Waiter, with the tags tag, tag+1, …, which stand in out behind what Output gave.
+func (p *Pipeline) SendRun(w Waiter, tag uint64, at int64, n uint64, out []byte) {
+	start := p.link.Appended()
+	p.link.SetOut(out)
+	p.fifo.push(w, tag, n, start, at)
+	p.stats.Sent += n
 }
 
 // maxUnsent is how many bytes of calls may wait for the kernel before those who
@@ -161,6 +176,10 @@ func (p *Pipeline) Congested() bool {
 
 // CaughtUp says that all calls have been handed to the kernel.
 func (p *Pipeline) CaughtUp() { p.congested = false }
+
+// Shared reports whether the connection is not one session's own, which ends with
+// that session.
+func (p *Pipeline) Shared() bool { return p.own == nil }
 
 // Outstanding is the number of replies still owed.
 func (p *Pipeline) Outstanding() int { return p.fifo.len() }
@@ -315,11 +334,12 @@ func (f *fifo) len() int { return int(f.calls) }
 
 func (f *fifo) at(i uint) *waiting { return &f.ring[(f.first+i)&uint(len(f.ring)-1)] }
 
-func (f *fifo) push(w Waiter, tag, start uint64, at int64) {
-	f.calls++
+// push appends n calls in a row, of which the first has tag.
+func (f *fifo) push(w Waiter, tag, n, start uint64, at int64) {
+	f.calls += n
 	if f.n > 0 {
 		if last := f.at(f.n - 1); last.w == w && last.tag+last.n == tag && last.at == at && last.verb == noVerb {
-			last.n++
+			last.n += n
 			return
 		}
 	}
@@ -327,7 +347,7 @@ func (f *fifo) push(w Waiter, tag, start uint64, at int64) {
 		f.grow()
 	}
 	f.n++
-	*f.at(f.n - 1) = waiting{w: w, tag: tag, n: 1, start: start, at: at}
+	*f.at(f.n - 1) = waiting{w: w, tag: tag, n: n, start: start, at: at}
 }
 
 func (f *fifo) head() *waiting { return f.at(0) }

@@ -90,7 +90,10 @@ func (r *Router) Place(key []byte) (shard, group int) {
 		}
 		return shard, shard
 	}
-	shard = r.pool.b.opts.Routing.Distribution.Of(key)
+	if r.topo.spread == nil {
+		return -1, -1
+	}
+	shard = r.topo.spread.Of(key)
 	return shard, shard
 }
 
@@ -100,7 +103,7 @@ func (r *Router) Splits() bool { return !r.pool.b.opts.Routing.Whole }
 // Home is the shard for calls that any of them can answer.
 func (r *Router) Home() int {
 	for i, s := range r.topo.Shards {
-		if s.Primary != (Endpoint{}) && !r.pool.b.control.Broken(s.Primary) {
+		if s.Primary != (Endpoint{}) && !r.topo.Out(i) && !r.pool.b.control.Broken(s.Primary) {
 			return i
 		}
 	}
@@ -136,7 +139,7 @@ func (r *Router) pipe(k Key, shard int) *Pipeline {
 // A Failure other than zero means that the call was not taken and w will hear
 // nothing.
 func (r *Router) Send(w Caller, tag uint64, at int64, k Key, shard int, args [][]byte) Failure {
-	if r.topo == nil || shard < 0 {
+	if r.topo == nil || shard < 0 || r.topo.Out(shard) {
 		return Unavailable
 	}
 	f := &flight{r: r, to: w, tag: tag, key: k, shard: shard, at: at, generation: r.Generation, keyed: true}
@@ -204,6 +207,7 @@ func (r *Router) forward(f *flight) {
 	f.generation, f.head = r.Generation, f.head[:0]
 	switch {
 	case r.pool.closed || r.topo == nil:
+	case f.shard >= 0 && f.shard < len(r.topo.Shards) && r.topo.Out(f.shard): // its keys may lie apart now
 	case f.node != (Endpoint{}) && r.topo.Has(f.node):
 		k := f.key
 		k.Node = f.node

@@ -18,6 +18,8 @@ type Shard struct {
 type Topology struct {
 	Shards []Shard
 	owners *[Slots]uint16 // the shard of each slot, counted from 1; 0: nobody's. nil: no slots
+	spread *Distribution  // where there are no slots: which shard has a key; nil: none of them has any
+	out    []bool         // shards whose node is ejected; nil: none is
 }
 
 // slotRange is what one line of a slot map says.
@@ -80,14 +82,16 @@ func (t *Topology) Has(e Endpoint) bool {
 
 // leads reports whether a node is the primary of some shard.
 func (t *Topology) leads(e Endpoint) bool {
-	return t != nil && slices.ContainsFunc(t.Shards, func(s Shard) bool { return s.Primary == e })
+	return t != nil && slices.ContainsFunc(t.Shards, func(s Shard) bool { return s.Primary == e }) && !t.ejected(e)
 }
 
 // Nodes gives every node once, primaries first.
 func (t *Topology) Nodes() []Endpoint {
 	var out []Endpoint
+	seen := map[Endpoint]bool{{}: true} // the one without an address is nobody
 	add := func(e Endpoint) {
-		if e != (Endpoint{}) && !slices.Contains(out, e) {
+		if !seen[e] {
+			seen[e] = true
 			out = append(out, e)
 		}
 	}
@@ -107,7 +111,7 @@ func (t *Topology) equal(u *Topology) bool {
 	if t == nil || u == nil {
 		return t == u
 	}
-	if (t.owners == nil) != (u.owners == nil) || t.owners != nil && *t.owners != *u.owners {
+	if (t.owners == nil) != (u.owners == nil) || t.owners != nil && *t.owners != *u.owners || !slices.Equal(t.out, u.out) {
 		return false
 	}
 	return slices.EqualFunc(t.Shards, u.Shards, func(a, b Shard) bool {
@@ -119,7 +123,7 @@ func (t *Topology) equal(u *Topology) bool {
 // those were. Slots of a refused primary stay with their shard and have nobody
 // to serve them, which is said to clients as it is.
 func (t *Topology) within(ok func(Endpoint) bool) (*Topology, int) {
-	out, refused := &Topology{Shards: make([]Shard, len(t.Shards)), owners: t.owners}, 0
+	out, refused := &Topology{Shards: make([]Shard, len(t.Shards)), owners: t.owners, spread: t.spread, out: t.out}, 0
 	for i, s := range t.Shards {
 		if s.Primary != (Endpoint{}) {
 			if ok(s.Primary) {

@@ -1,7 +1,9 @@
 package resp
 
 import (
+	"encoding/binary"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/tidwall/redcon"
@@ -14,13 +16,47 @@ import (
 // AppendCommand appends a command as an array of bulk strings, the only form in
 // which commands go to a node.
 func AppendCommand(dst []byte, args [][]byte) []byte {
-	dst = appendHead(dst, '*', len(args))
+	need := headRoom
 	for _, arg := range args {
-		dst = appendHead(dst, '$', len(arg))
-		dst = append(dst, arg...)
-		dst = append(dst, '\r', '\n')
+		need += headRoom + len(arg) + 2
 	}
-	return dst
+	// One look at the room for all of it: the rest is stores.
+	from := len(dst)
+	dst = slices.Grow(dst, need)[:from+need]
+	b := dst[from:]
+	i := putHead(b, '*', len(args))
+	for _, arg := range args {
+		if len(arg) < 10 {
+			binary.LittleEndian.PutUint32(b[i:], uint32('$')|uint32('0'+len(arg))<<8|lineEnd<<16)
+			i += 4
+		} else {
+			i += putHead(b[i:], '$', len(arg))
+		}
+		i += copy(b[i:], arg)
+		binary.LittleEndian.PutUint16(b[i:], lineEnd)
+		i += 2
+	}
+	return dst[:from+i]
+}
+
+// headRoom is what a head takes at most: a type, 19 digits and a line end, with what putHead may write beyond it.
+const headRoom = 24
+
+// lineEnd is CR LF, the first one in the lower byte.
+const lineEnd = '\r' | '\n'<<8
+
+// putHead is appendHead into b, of at least headRoom bytes. It gives the length.
+func putHead(b []byte, kind byte, n int) int {
+	switch {
+	case n < 10:
+		binary.LittleEndian.PutUint32(b, uint32(kind)|uint32('0'+n)<<8|lineEnd<<16)
+		return 4
+	case n < 100:
+		tens := n / 10
+		binary.LittleEndian.PutUint64(b, uint64(kind)|uint64('0'+tens)<<8|uint64('0'+n-10*tens)<<16|lineEnd<<24)
+		return 5
+	}
+	return len(appendHead(b[:0], kind, n))
 }
 
 // appendHead appends a type, a count or length, and CR LF.

@@ -166,7 +166,7 @@ func TestReaderReadsBackWhatAppendCommandWrote(t *testing.T) {
 		for range 1 + rnd.IntN(5) {
 			args := []string{"CMD"}
 			for range rnd.IntN(12) {
-				args = append(args, randomBytes(rnd, rnd.IntN(40)))
+				args = append(args, randomBytes(rnd, rnd.IntN(130)))
 			}
 			if rnd.IntN(50) == 0 {
 				args = append(args, randomBytes(rnd, rnd.IntN(100_000)), "end")

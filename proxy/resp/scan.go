@@ -1,5 +1,7 @@
 package resp
 
+import "encoding/binary"
+
 // place is how far a command has been read. Offsets count from its first byte,
 // so that they outlive a move of the bytes.
 type place struct {
@@ -25,16 +27,27 @@ func (r *Reader) whole(b []byte) ([][]byte, int) {
 	if len(b) < 4 || b[0] != '*' {
 		return nil, 0
 	}
-	argc, pos := shortLength(b, 1)
+	argc, pos := int(b[1]-'0'), 4
+	if argc > 9 || b[2] != '\r' || b[3] != '\n' {
+		argc, pos = shortLength(b, 1)
+	}
 	if pos == 0 || argc == 0 || argc > r.limits.Args || argc > keptArgs {
 		return nil, 0
 	}
 	args := r.room(argc)
 	for i := range args {
-		if pos >= len(b) || b[pos] != '$' {
+		if pos+5 > len(b) || b[pos] != '$' {
 			return nil, 0
 		}
-		n, from := shortLength(b, pos+1)
+		var n, from int
+		head := binary.LittleEndian.Uint32(b[pos:])
+		if ones := head>>8&0xff - '0'; ones <= 9 && head>>16 == lineEnd {
+			n, from = int(ones), pos+4
+		} else if tens, units := ones, head>>16&0xff-'0'; tens-1 < 9 && units <= 9 && head>>24 == '\r' && b[pos+4] == '\n' {
+			n, from = int(10*tens+units), pos+5
+		} else {
+			n, from = shortLength(b, pos+1)
+		}
 		end := from + n
 		if from == 0 || n > r.quick.bulk || end+2 > len(b) || b[end] != '\r' || b[end+1] != '\n' {
 			return nil, 0

@@ -149,12 +149,13 @@ type (
 		}
 		Backends map[string]struct {
 			Topology        string
-			Nodes           []string
+			Nodes           []any
 			User, Password  string
 			PasswordFile    string            `yaml:"password_file"`
 			TLS             map[string]string `yaml:"tls"`
 			Discover        bool
 			Connections     any
+			Eject           any
 			UnsafePlaintext any `yaml:"unsafe_plaintext"`
 		}
 		Policy struct {

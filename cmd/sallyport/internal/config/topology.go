@@ -20,6 +20,9 @@ type topology struct {
 	announce string                // where cluster clients find this proxy
 	members  []backend.Member      // of topology sharded: nodes, as they are placed
 	spread   *backend.Distribution // of topology sharded
+	slotted  bool                  // of topology sharded: its nodes have slots
+	ranges   []backend.SlotRange   // which
+	eject    backend.Ejection      // of topology sharded
 }
 
 // sentinelConfig is sentinel: of a backend.
@@ -114,7 +117,7 @@ func (r *reader) several(b *backendConfig, s *section) {
 		allow.faultHint("remove it", "the nodes of shards are those named here")
 	}
 	if b.kind == backend.Standalone {
-		for _, v := range []value{allow, wait, control, sentinel} {
+		for _, v := range []value{allow, wait, control, sentinel, s.get("eject")} {
 			if v.present() {
 				v.faultHint("name the topology, or remove it", "a standalone backend is one node")
 			}
@@ -205,7 +208,10 @@ func (r *reader) nodesAllow(b *backendConfig, v, unsafe value, secured bool) {
 
 // routing gives the options of a backend of several nodes.
 func (b *backendConfig) routing() backend.Routing {
-	o := backend.Routing{Kind: b.kind, Allow: b.allow, Wait: b.wait, Reads: b.reads.from, Zone: b.reads.zone, MaxLag: b.reads.maxLag, Whole: b.whole, Announce: b.announce, Distribution: b.spread}
+	o := backend.Routing{
+		Kind: b.kind, Allow: b.allow, Wait: b.wait, Whole: b.whole, Announce: b.announce, Distribution: b.spread, Ranges: b.ranges, Eject: b.eject,
+		Reads: b.reads.from, Zone: b.reads.zone, MaxLag: b.reads.maxLag,
+	}
 	if c := b.control; c != nil {
 		o.Control = &backend.Login{User: c.user, Password: c.ask()}
 		if b.client != nil {

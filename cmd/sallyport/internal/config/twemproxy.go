@@ -2,9 +2,11 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/proxy/backend"
@@ -14,7 +16,6 @@ import (
 // that have keys of their own, with standards that fit.
 var twemproxyKeys = []string{
 	"timeout", "backlog", "client_connections", "tcpkeepalive", "reuseport", "preconnect", "server_connections",
-	"server_retry_timeout", "server_failure_limit",
 }
 
 // memcachedPort is the port that twemproxy leaves out of a server's name.
@@ -73,13 +74,22 @@ func (r *reader) pool(name string, s *section, listeners, backends *strings.Buil
 	if db := s.get("redis_db").number(0, 0, 1<<31-1); db != 0 {
 		fmt.Fprintf(backends, "    # redis_db was %d: have clients SELECT it\n", db)
 	}
-	if s.get("auto_eject_hosts").flag() {
-		backends.WriteString("    # auto_eject_hosts was on: here a dead node's keys are refused, not looked for elsewhere\n")
-	}
+	r.poolEjection(s, backends)
 	for _, key := range twemproxyKeys {
 		s.get(key)
 	}
 	s.close()
+}
+
+// poolEjection writes when a dead node gives its keys to the others.
+func (r *reader) poolEjection(s *section, out *strings.Builder) {
+	on := s.get("auto_eject_hosts").flag()
+	failures := s.get("server_failure_limit").number(ejectFailures, 0, 1000)
+	retry := time.Duration(s.get("server_retry_timeout").number(int(ejectRetry/time.Millisecond), 0, math.MaxInt32)) * time.Millisecond
+	if on {
+		fmt.Fprintf(out, "    eject: { failures: %d, retry: %s }   # auto_eject_hosts: right for a cache, wrong for a store\n",
+			max(failures, 1), max(retry, time.Millisecond))
+	}
 }
 
 func (r *reader) poolListener(name string, s *section, out *strings.Builder) {
