@@ -222,7 +222,7 @@ func (s *session) toShard(w backend.Caller, tag uint64, shard int, args [][]byte
 	if at := s.boundTo(); at != (backend.Endpoint{}) && at == s.router.Primary(shard) {
 		return s.router.Over(s.apart.own, w, tag, s.at, shard, args)
 	}
-	return s.router.Send(w, tag, s.at, backend.Key{DB: s.db, Proto: s.proto}, shard, args)
+	return s.router.Send(w, tag, s.at, s.key(), shard, args)
 }
 
 // nullArray is EXEC's answer where what was watched has changed.

@@ -115,7 +115,9 @@ func (s *session) selectDB(args [][]byte) {
 		return
 	}
 	s.waiting = true
-	s.w.probe(s.facts.backend, backend.Key{DB: int(n), Proto: s.proto}, func(err error) {
+	to := s.key()
+	to.DB = int(n)
+	s.w.probe(s.facts.backend, to, func(err error) {
 		s.waiting = false
 		if s.ended {
 			return
@@ -127,6 +129,8 @@ func (s *session) selectDB(args [][]byte) {
 			s.ok()
 		case errors.As(err, &refused) && refused.Step == "SELECT":
 			s.fail(refused.Reply)
+		case errors.Is(err, backend.ErrLogin):
+			s.emit(failureText(backend.NoLogin))
 		default:
 			s.emit(failureText(backend.Unavailable))
 		}

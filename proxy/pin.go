@@ -111,7 +111,7 @@ func (s *session) turns(call *command.Call) bool {
 // have gives the session a connection of its own to send on.
 func (s *session) have() backend.Failure {
 	a := s.aside()
-	key := backend.Key{DB: s.db, Proto: s.proto}
+	key := s.key()
 	if s.router != nil {
 		if key.Node = s.boundTo(); key.Node == (backend.Endpoint{}) {
 			key.Node = a.at

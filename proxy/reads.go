@@ -26,7 +26,7 @@ func (s *session) spreads() bool { return s.reads != nil && s.apart == nil && s.
 // the primary.
 func (s *session) readFrom(to backend.Caller, tag uint64, shard int, args [][]byte) (taken bool, f backend.Failure) {
 	return s.reads.Send(backend.Read{
-		To: to, Tag: tag, At: s.at, Key: backend.Key{DB: s.db, Proto: s.proto},
+		To: to, Tag: tag, At: s.at, Key: s.key(),
 		Shard: shard, KeyAt: int(s.call.Keys[0].Arg), Seat: s.seat,
 	}, args)
 }

@@ -30,6 +30,7 @@ const (
 	errLost           = "ERR backend connection lost, the command may have run"
 	errOwnLimit       = "ERR backend connection limit reached"
 	errNoReplica      = "ERR backend unavailable: no replica is fit to be read from"
+	errNoLogin        = "ERR backend login of this user failed: the command was not sent"
 	errOverloaded     = "ERR backend unavailable: too many commands are waiting for a connection"
 )
 
@@ -38,6 +39,7 @@ var (
 	replyLost        = resp.AppendError(nil, errLost)
 	replyOwnLimit    = resp.AppendError(nil, errOwnLimit)
 	replyNoReplica   = resp.AppendError(nil, errNoReplica)
+	replyNoLogin     = resp.AppendError(nil, errNoLogin)
 	replyOverloaded  = resp.AppendError(nil, errOverloaded)
 )
 
@@ -52,6 +54,8 @@ func failureText(f backend.Failure) []byte {
 		return replyOwnLimit
 	case backend.NoReplica:
 		return replyNoReplica
+	case backend.NoLogin:
+		return replyNoLogin
 	default:
 		return replyUnavailable
 	}
@@ -128,6 +132,8 @@ func (s *session) refusalText(reason acl.Reason, args [][]byte, d acl.Decision) 
 		return errNoExpiry
 	case acl.ConnectionLimit:
 		return errOwnLimit
+	case acl.LoginBound:
+		return errLoginBound
 	case acl.RateLimited:
 		return errRateLimit
 	case acl.CommandUnsupported:

@@ -63,6 +63,7 @@ func (s *Server) Reload(o Options) error {
 		b.SetLogin(o.Backends[name].User, o.Backends[name].Password, o.Backends[name].TLS)
 		b.SetControlLogin(o.Backends[name].Routing)
 		b.SetDiscover(o.Backends[name].Discover)
+		b.SetLogins(o.Backends[name].Logins)
 	}
 	s.setLimits(o.Limits)
 	for _, k := range plan.kept {
@@ -77,6 +78,7 @@ func (s *Server) Reload(o Options) error {
 	if o.Policy != nil {
 		s.SetPolicy(o.Policy)
 	}
+	s.each((*worker).reintroduce)
 	s.RejudgeTokens()
 	s.open(plan)
 	s.leaveBackends(backends.former)

@@ -46,6 +46,7 @@ type session struct {
 	name       []byte
 	libName    []byte
 	libVer     []byte
+	as         backend.Identity // the login of its own that its user has at the backend; 0: none
 	pipe       *backend.Pipeline
 	router     *backend.Router // nil: the backend is one node
 	reads      *backend.Reads  // nil: all calls go to primaries
@@ -260,7 +261,7 @@ func (s *session) forward(args [][]byte) {
 		return
 	}
 	if s.pipe == nil || s.pipe.Gone() {
-		s.pipe = s.w.pipeline(s.facts.backend, backend.Key{DB: s.db, Proto: s.proto})
+		s.pipe = s.w.pipeline(s.facts.backend, s.key())
 	}
 	s.w.count.Command(uint8(command.Shared), s.decision, 1)
 	// The slot is taken after the call: one that was not taken over must not lie

@@ -19,14 +19,6 @@ type kin struct {
 	waiting map[*session]struct{}
 }
 
-// window is what the tombstones take of it.
-func (k *kin) window() (calls, bytes int) {
-	if k == nil {
-		return 0, 0
-	}
-	return k.calls, k.bytes
-}
-
 // keyOf tells a principal's user from others.
 func (w *worker) keyOf(pr *acl.Principal) quotaKey {
 	key := quotaKey{user: pr.User.Name()}

@@ -59,8 +59,8 @@ func TestCallsOfAClientThatLeftStayInItsUsersWindow(t *testing.T) {
 		t.Fatalf("somebody else has %d under way, not 3", got-8)
 	}
 	st.answer(n, 3)
-	if calls, _ := second.s.kin.window(); calls != 5 || n.pipe.Outstanding() != 8 {
-		t.Fatalf("%d are owed to who left after three answers, %d in all", calls, n.pipe.Outstanding())
+	if k := second.s.kin; k.calls != 5 || n.pipe.Outstanding() != 8 {
+		t.Fatalf("%d are owed to who left after three answers, %d in all", k.calls, n.pipe.Outstanding())
 	}
 	for range 20 {
 		st.answer(n, -1)
@@ -68,8 +68,8 @@ func TestCallsOfAClientThatLeftStayInItsUsersWindow(t *testing.T) {
 	if got := strings.Count(string(second.desk.sent), "$1\r\nk\r\n"); got != 20 || second.desk.paused {
 		t.Fatalf("%d of 20 answers came, and it is not read: %v", got, second.desk.paused)
 	}
-	if calls, bytes := second.s.kin.window(); calls != 0 || bytes != 0 {
-		t.Fatalf("%d calls of %d bytes are left over", calls, bytes)
+	if k := second.s.kin; k.calls != 0 || k.bytes != 0 {
+		t.Fatalf("%d calls of %d bytes are left over", k.calls, k.bytes)
 	}
 	second.s.depart(0, 0)
 	if len(st.w.kin) != 0 {
@@ -103,8 +103,32 @@ func TestComingBackBringsNoMoreCallsUnderWay(t *testing.T) {
 		} else {
 			st.answer(n, -1)
 		}
-		if calls, bytes := last.s.kin.window(); calls != 0 || bytes != 0 || len(last.s.kin.waiting) != 0 || last.desk.paused {
-			t.Fatalf("the node died: %v; %d calls of %d bytes are left, %d wait", dies, calls, bytes, len(last.s.kin.waiting))
+		if k := last.s.kin; k.calls != 0 || k.bytes != 0 || len(k.waiting) != 0 || last.desk.paused {
+			t.Fatalf("the node died: %v; %d calls of %d bytes are left, %d wait", dies, k.calls, k.bytes, len(k.waiting))
+		}
+	}
+}
+
+// A part of the window is left: no more than that is taken, however the calls come.
+func TestTombstonesLeaveTheRestOfTheWindow(t *testing.T) {
+	for name, ask := range map[string][]byte{"ordinary calls": gets(20), "with others between": []byte(strings.Repeat(string(gets(1))+"*1\r\n$4\r\nPING\r\n", 20))} {
+		st := newStage(t, 2, 1)
+		st.kindred(8)
+		n := st.nodes[0]
+		for _, a := range st.sessions {
+			a.s.pipe = n.pipe
+		}
+		st.sessions[0].s.feed(gets(5))
+		st.sessions[0].s.depart(0, 0)
+		st.sessions[1].s.feed(ask)
+		if s := st.sessions[1].s; n.pipe.Outstanding() > 8 || s.slots.len() != 3 || !st.sessions[1].desk.paused {
+			t.Errorf("%s: %d calls are under way beside %d, not 3 beside 5", name, s.slots.len(), s.kin.calls)
+		}
+		for range 20 {
+			st.answer(n, -1)
+		}
+		if got := strings.Count(string(st.sessions[1].desk.sent), "$1\r\nk\r\n"); got != 20 {
+			t.Errorf("%s: %d of 20 answers came", name, got)
 		}
 	}
 }

@@ -42,8 +42,18 @@ func (s *session) roomy() bool {
 }
 
 func (s *session) inWindow() bool {
-	calls, bytes := s.kin.window()
-	return s.detours == 0 && s.slots.len()+calls < s.w.limits.InFlight && s.slots.owed+bytes < maxInFlightBytes
+	calls, bytes := s.window()
+	return s.detours == 0 && calls > 0 && bytes > 0
+}
+
+// window is how many more calls, and bytes of them, may be under way: for the
+// session, beside those that its user's clients have left behind.
+func (s *session) window() (calls, bytes int) {
+	calls, bytes = s.w.limits.InFlight-s.slots.len(), maxInFlightBytes-s.slots.owed
+	if k := s.kin; k != nil {
+		calls, bytes = calls-k.calls, bytes-k.bytes
+	}
+	return calls, bytes
 }
 
 // gauge looks at both ends. Calls that the node does not take would pile up in

@@ -113,7 +113,8 @@ type control struct {
 	log     *zap.Logger
 
 	topology atomic.Pointer[Topology]
-	health   sync.Map // Endpoint -> *health
+	margin   atomic.Int32 // see QuorumMargin
+	health   sync.Map     // Endpoint -> *health
 	stands   atomic.Pointer[standings]
 	stood    func()        // the standings have changed
 	recheck  chan struct{} // somebody doubts that a node is fit to be read from
@@ -138,6 +139,7 @@ func newControl(o *Options, login func() *Login) *control {
 		ejects: make(map[Endpoint]time.Time),
 	}
 	c.logins.Store(loginsOf(&o.Routing))
+	c.margin.Store(quorumUnknown)
 	if c.routing.Refresh <= 0 {
 		c.routing.Refresh = usualRefresh
 	}

@@ -106,6 +106,7 @@ func (r *reader) config(s *section) *Config {
 	r.route(c)
 	r.adminAddress(c)
 	c.Policy = r.compile(c, c.rules.source)
+	r.knownLogins(c)
 	r.loadTLS(c)
 	return c
 }

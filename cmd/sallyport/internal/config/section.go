@@ -95,7 +95,9 @@ func resolved(n *yaml.Node) *yaml.Node {
 
 // get makes a key known and gives its value, absent if it is not there.
 func (s *section) get(key string) value {
-	s.known = append(s.known, key)
+	if !slices.Contains(s.known, key) {
+		s.known = append(s.known, key)
+	}
 	if v, ok := s.entries[key]; ok {
 		return v
 	}
