@@ -190,6 +190,7 @@ func (w *worker) leaveBackends() {
 		}
 		if p := w.pools[name]; p != nil {
 			p.Close()
+			countWaits(&w.former, &p.Stats)
 			delete(w.pools, name)
 		}
 		delete(w.retiring, name)

@@ -26,8 +26,8 @@ type Running struct {
 	Quietly func(file string, change func() error) error
 }
 
-// Options gives the proxy's options. Each Config makes its own TLS state, so
-// session tickets of one generation are worth nothing in the next; call it once.
+// Options gives the proxy's options. A listener's TLS state is that of the
+// configuration before where its files and settings are the same.
 func (c *Config) Options(run Running) proxy.Options {
 	o := proxy.Options{
 		Backends: make(map[string]backend.Options, len(c.backends)),
