@@ -118,14 +118,14 @@ func (s *session) aimAt(at spot) bool {
 		}
 	}
 	switch {
-	case node == backend.Endpoint{}:
+	case node == backend.Endpoint{} && (bound || at.set && !s.router.Vacant(at.group) || s.router.Patience() == 0):
 		s.unowned()
 		return false
 	case bound && node != s.boundTo():
 		s.fail(errBound)
 		return false
 	}
-	s.aside().at = node
+	s.aside().at, s.apart.spot = node, at
 	return true
 }
 

@@ -189,6 +189,7 @@ func (w *worker) leaveBackends() {
 		}
 		if p := w.pools[name]; p != nil {
 			p.Close()
+			countWaits(&w.former, &p.Stats)
 			delete(w.pools, name)
 		}
 		delete(w.retiring, name)

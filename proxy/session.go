@@ -345,7 +345,11 @@ func (s *session) Fail(tag uint64, f backend.Failure) {
 		s.apart.turn.fault = nil
 	}
 	if s.apart != nil && s.apart.turn.kind == turnSubscribe {
-		n = int(r.n - r.got) // one answer for all of its channels
+		n = int(r.n - r.got)                                            // one answer for all of its channels
+		s.apart.subs.unsure = s.apart.subs.unsure || s.apart.turn.n > 0 // some of them were confirmed
+	}
+	if s.outlasts(tag, n, f) {
+		return
 	}
 	s.Reply(tag, n, failureText(f), true)
 }

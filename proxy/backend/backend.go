@@ -346,6 +346,9 @@ func (ln *line) up(now bool) {
 func (ln *line) unreachable(err error) {
 	ln.Pipeline.why = failureOf(err)
 	if ln.own != nil {
+		if ln.holdOwn(err) {
+			return
+		}
 		ln.pool.b.complain(err)
 		ln.own.lost(false)
 		return

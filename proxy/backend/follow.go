@@ -254,8 +254,15 @@ func (p *Pool) retarget(broken Endpoint) {
 func (p *Pool) retargetOwn(broken Endpoint) {
 	for o := p.owns.first; o != nil; {
 		next := o.next
+		if o.line.conn == nil {
+			if o.retargetDialled() {
+				next = p.owns.first
+			}
+			o = next
+			continue
+		}
 		want, err := p.b.target(o.line.key)
-		if o.line.conn != nil && (err != nil || o.line.at != want || o.line.at == broken) {
+		if err != nil || o.line.at != want || o.line.at == broken {
 			o.lost(o.state == spare)
 			next = p.owns.first // its owner may have closed others
 		}
