@@ -49,6 +49,8 @@ type session struct {
 	as         backend.Identity // the login of its own that its user has at the backend; 0: none
 	pipe       *backend.Pipeline
 	router     *backend.Router // nil: the backend is one node
+	reads      *backend.Reads  // nil: all calls go to primaries
+	seat       uint64          // which replica its reads go to
 	method     audit.Method
 	commands   uint64
 	refused    uint64
@@ -253,6 +255,9 @@ func (s *session) forward(args [][]byte) {
 	}
 	if s.router != nil {
 		s.route(args)
+		return
+	}
+	if s.spreads() && s.read(args) {
 		return
 	}
 	if s.pipe == nil || s.pipe.Gone() {
