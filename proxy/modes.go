@@ -211,6 +211,7 @@ func (s *session) redirect(args [][]byte, id int64, next *tracking) {
 func (w *worker) ownID(f *clientFilter, backend string) int64 {
 	for s := w.sessions; s != nil; s = s.next {
 		if f.picks(s) && s.apart != nil && s.apart.own != nil && s.apart.why != 0 && s.facts.backend == backend {
+			s.apart.tracked = true
 			s.apart.tainted = true // what it is to hear comes for nobody else who has this connection later
 			return s.apart.own.ID()
 		}

@@ -101,7 +101,7 @@ func (s *Server) reloadable(o *Options) error {
 	for name, now := range s.backends.Load().now {
 		to, ok := o.Backends[name]
 		if ok && !now.Same(&to) {
-			return fmt.Errorf("backend %s: nodes, topology, nodes_allow, wait and whether they speak TLS need a restart, or a backend of another name", name)
+			return fmt.Errorf("backend %s: nodes, topology, nodes_allow, wait, reads, zone, max_lag and whether they speak TLS need a restart, or a backend of another name", name)
 		}
 	}
 	for _, l := range o.Listeners {

@@ -49,6 +49,8 @@ type session struct {
 	as         backend.Identity // the login of its own that its user has at the backend; 0: none
 	pipe       *backend.Pipeline
 	router     *backend.Router // nil: the backend is one node
+	reads      *backend.Reads  // nil: all calls go to primaries
+	seat       uint64          // which replica its reads go to
 	method     audit.Method
 	commands   uint64
 	refused    uint64
@@ -259,6 +261,9 @@ func (s *session) forward(args [][]byte) {
 		s.route(args)
 		return
 	}
+	if s.spreads() && s.read(args) {
+		return
+	}
 	if s.pipe == nil || s.pipe.Gone() {
 		s.pipe = s.w.pipeline(s.facts.backend, s.key())
 	}
@@ -349,7 +354,11 @@ func (s *session) Fail(tag uint64, f backend.Failure) {
 		s.apart.turn.fault = nil
 	}
 	if s.apart != nil && s.apart.turn.kind == turnSubscribe {
-		n = int(r.n - r.got) // one answer for all of its channels
+		n = int(r.n - r.got)                                            // one answer for all of its channels
+		s.apart.subs.unsure = s.apart.subs.unsure || s.apart.turn.n > 0 // some of them were confirmed
+	}
+	if s.outlasts(tag, n, f) {
+		return
 	}
 	s.Reply(tag, n, failureText(f), true)
 }

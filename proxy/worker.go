@@ -31,6 +31,7 @@ type worker struct {
 	pipeline func(name string, k backend.Key) *backend.Pipeline
 	own      func(name string, k backend.Key, account string, owner backend.Owner) (*backend.Own, backend.Failure)
 	probe    func(name string, k backend.Key, done func(error))
+	patience func(name string) time.Duration                                       // how long calls wait for a backend's node that is away
 	aside    func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) // for one big request
 	identity func(name, user string) backend.Identity                              // of a user of the policy at a backend; nil: none has one
 	sessions *session                                                              // head of the list
@@ -53,6 +54,7 @@ type worker struct {
 	loginLimits  resp.Limits // before login
 	readerLimits resp.Limits // after it
 	draining     bool
+	former       metrics.Loop      // what was counted by backends that were left
 	retiring     map[string]func() // backends to leave once no session needs them, and whom to tell
 	congested    bool              // some session waits until a backend has caught up
 	relieved     time.Time         // the turn that last closed holders of memory
@@ -73,6 +75,7 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 		retiring: make(map[string]func()),
 	}
 	w.count = srv.metrics.NewLoop()
+	w.patience = func(name string) time.Duration { return srv.backend(name).Patience() }
 	w.pipeline, w.own, w.probe = w.pooled, w.ownConnection, w.probePool
 	w.aside = func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) { return w.pool(name).Aside(k) }
 	w.identity = func(name, user string) backend.Identity { return srv.backend(name).Identity(user) }
@@ -107,6 +110,7 @@ func (w *worker) join(s *session, c *loop.Conn) {
 	s.names = s.facts.in.names.Load()
 	s.proto = 2
 	s.router = w.pool(s.facts.backend).Router()
+	s.seatAt(w.pool(s.facts.backend))
 	s.active = w.now()
 	s.began = w.now()
 	if s.next = w.sessions; s.next != nil {

@@ -23,8 +23,12 @@ type UserLogin struct {
 	Source   string                 // where the password comes from: logins of one User from two sources are two
 }
 
-// Identity is the number of a login within a Backend. 0 is the Backend's own.
+// Identity is the number of a user's login at a Backend. 0 is the Backend's own.
+// No two of a process are alike: one that belongs to another Backend is unknown
+// to this one, and never somebody else's.
 type Identity uint32
+
+var lastIdentity atomic.Uint32
 
 // ErrLogin: the login of a user's own can't be made. What it wraps is for the log.
 var ErrLogin = errors.New("login of a user's own")
@@ -65,7 +69,7 @@ func (b *Backend) SetLogins(logins map[string]UserLogin) (changed bool) {
 			if i.numbers == nil {
 				i.numbers = make(map[string]Identity)
 			}
-			n = Identity(len(i.numbers) + 1)
+			n = Identity(lastIdentity.Add(1))
 			i.numbers[name] = n
 		}
 		set.of[user], set.logins[n] = n, l
