@@ -26,10 +26,18 @@ func (w *worker) identityOf(name string, u *acl.User) backend.Identity {
 	return w.identity(name, u.Name())
 }
 
-// introduceAs has later calls go over connections of another login: by the same
-// door as after a connection that takes no more calls, behind which a session
-// waits until every reply that it is owed has arrived. What binds it to a connection
-// can't follow: it ends.
+// moveOn has later calls go over other connections, and wait until every reply that
+// is owed now has arrived: by the doors through which a session leaves a connection
+// that takes no more calls, and one whose topology has changed.
+func (s *session) moveOn() {
+	s.pipe, s.generation = nil, ^uint64(0)
+	if s.router == nil {
+		s.pipe = backend.Departed()
+	}
+}
+
+// introduceAs has later calls go over connections of another login. What binds the
+// session to a connection can't follow: it ends.
 func (s *session) introduceAs(id backend.Identity) {
 	if s.as == id {
 		return
@@ -39,8 +47,7 @@ func (s *session) introduceAs(id backend.Identity) {
 		return
 	}
 	s.as = id
-	s.pipe = backend.Departed()
-	s.generation = ^uint64(0)
+	s.moveOn()
 }
 
 // fixed reports a session that can't speak for a principal with another login
@@ -51,9 +58,5 @@ func (s *session) fixed(pr *acl.Principal) bool {
 
 // reintroduce looks once more who has a login of its own, after that was changed.
 func (w *worker) reintroduce() {
-	for s := w.sessions; s != nil; {
-		next := s.next
-		s.introduceAs(w.identityOf(s.facts.backend, s.user))
-		s = next
-	}
+	w.oblige(func(s *session) { s.introduceAs(w.identityOf(s.facts.backend, s.user)) })
 }
