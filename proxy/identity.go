@@ -66,7 +66,9 @@ func (s *session) relocate(u *acl.User) {
 	}
 	if moves {
 		s.leaveOwn() // it rests, and is of the backend that was
-		s.facts.backend, s.router, s.db, s.wrote = name, s.w.pool(name).Router(), 0, 0
+		pool := s.w.pool(name)
+		s.facts.backend, s.router, s.db, s.wrote = name, pool.Router(), 0, 0
+		s.seatAt(pool)
 	}
 	s.as = id
 	s.moveOn()
@@ -84,11 +86,7 @@ func (s *session) fixed(pr *acl.Principal) bool {
 
 // reintroduce looks once more who has a login of its own, after that was changed.
 func (w *worker) reintroduce() {
-	for s := w.sessions; s != nil; {
-		next := s.next
-		s.relocate(s.user)
-		s = next
-	}
+	w.oblige(func(s *session) { s.relocate(s.user) })
 }
 
 // housed reports a user of a policy whose backend there is not.

@@ -18,6 +18,7 @@ const (
 type health struct {
 	failed   atomic.Int32 // in a row
 	answered atomic.Bool  // the last one
+	review   review
 }
 
 // Answers reports whether a node has answered its last health check.
@@ -36,7 +37,7 @@ func (c *control) Broken(e Endpoint) bool {
 
 // watchHealth checks every node about once a second, each on its own.
 func (c *control) watchHealth(ctx context.Context) {
-	for pause(ctx, jittered(pingEvery)) == nil {
+	for c.nextCheck(ctx) == nil {
 		t := c.topology.Load()
 		if t == nil {
 			continue
@@ -52,6 +53,7 @@ func (c *control) watchHealth(ctx context.Context) {
 		for range nodes {
 			<-done
 		}
+		c.publish()
 	}
 }
 
@@ -61,7 +63,7 @@ func (c *control) check(ctx context.Context, e Endpoint) {
 	defer cancel()
 	began := time.Now()
 	_, err := c.ask(ctx, peer{at: e}, "PING")
-	took := time.Since(began)
+	took, said := time.Since(began), err
 	var refused *RefusedError
 	if errors.As(err, &refused) {
 		err = nil // NOPERM, LOADING, MASTERDOWN: it answers, and what it says is for clients to hear
@@ -86,6 +88,7 @@ func (c *control) check(ctx context.Context, e Endpoint) {
 			}
 		}
 	}
+	c.judge(ctx, e, &h.review, took, said)
 	if c.routing.Pinged != nil {
 		c.routing.Pinged(e, took, err)
 	}
