@@ -58,9 +58,5 @@ func (s *session) fixed(pr *acl.Principal) bool {
 
 // reintroduce looks once more who has a login of its own, after that was changed.
 func (w *worker) reintroduce() {
-	for s := w.sessions; s != nil; {
-		next := s.next
-		s.introduceAs(w.identityOf(s.facts.backend, s.user))
-		s = next
-	}
+	w.oblige(func(s *session) { s.introduceAs(w.identityOf(s.facts.backend, s.user)) })
 }

@@ -377,6 +377,9 @@ func (s *session) settled() {
 // client. Everything owed before it has come over the same connection, and what
 // is answered here waits while a push is half out.
 func (s *session) Push(p []byte, last bool) {
+	if s.duty != s.w.duty {
+		s.fulfil() // it may not be to hear this any more
+	}
 	if s.ended {
 		return
 	}

@@ -90,6 +90,7 @@ type session struct {
 	decision   metrics.Decision // on the call being served, if it is served
 	reason     audit.CloseReason
 
+	duty       uint64   // the last one it has done, see oblige
 	prev, next *session // the worker's list
 }
 
@@ -125,6 +126,9 @@ func (s *session) Closed(_ *loop.Conn, cause error) { s.w.leave(s, cause) }
 func (s *session) feed(p []byte) {
 	s.letGo()
 	s.breathe()
+	if s.duty != s.w.duty {
+		s.fulfil()
+	}
 	if s.finishing || s.ended {
 		return
 	}

@@ -35,6 +35,9 @@ type worker struct {
 	aside    func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) // for one big request
 	identity func(name, user string) backend.Identity                              // of a user of the policy at a backend; nil: none has one
 	sessions *session                                                              // head of the list
+	walks    []*walk                                                               // through the list, under way
+	duties   []func(*session)                                                      // of sessions that no walk has come to
+	duty     uint64                                                                // the number of the last one
 	count    *metrics.Loop
 	whole    latency // of calls, until they are handed to count
 	behind   latency // of the backends
@@ -102,7 +105,7 @@ const requestOverhead = 1 << 20
 
 // join begins a session on an adopted connection.
 func (w *worker) join(s *session, c *loop.Conn) {
-	s.port = c
+	s.port, s.duty = c, w.duty
 	s.reader.Reset(w.loginLimits, w.loop.Buffers())
 	s.names = s.facts.in.names.Load()
 	s.proto = 2
@@ -178,6 +181,7 @@ func (w *worker) leave(s *session, cause error) {
 	s.stopTimers()
 	s.closeOwn()
 	s.withdraw()
+	w.passed(s)
 	if s.prev != nil {
 		s.prev.next = s.next
 	} else {

@@ -3,6 +3,7 @@ package backend
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,8 +56,8 @@ type identitySet struct {
 
 // SetLogins changes which users of the policy have a login of their own. Sessions
 // ask for their Identity anew after it; connections in service go on until they
-// have been idle for a while.
-func (b *Backend) SetLogins(logins map[string]UserLogin) {
+// have been idle for a while. It reports whether any user's is another than before.
+func (b *Backend) SetLogins(logins map[string]UserLogin) (changed bool) {
 	i := &b.identities
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -73,7 +74,8 @@ func (b *Backend) SetLogins(logins map[string]UserLogin) {
 		}
 		set.of[user], set.logins[n] = n, l
 	}
-	i.now.Store(set)
+	was := i.now.Swap(set)
+	return was == nil || !maps.Equal(was.of, set.of)
 }
 
 // Identity gives the login of a user of the policy, 0 if it has none of its own.
