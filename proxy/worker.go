@@ -219,7 +219,7 @@ func (w *worker) renew(s *session) bool {
 	a := s.attempt()
 	a.Lenient = w.lenient
 	pr, reason := w.policy.Renew(s.who, &a)
-	if reason != acl.None || s.fixed(&pr) {
+	if reason != acl.None || s.fixed(&pr) || s.home(pr.User) != s.home(s.user) {
 		return false
 	}
 	s.speakFor(pr)
