@@ -36,9 +36,11 @@ type worker struct {
 	identity func(name, user string) backend.Identity                              // of a user of the policy at a backend; nil: none has one
 	sessions *session                                                              // head of the list
 	count    *metrics.Loop
-	whole    latency // of calls, until they are handed to count
-	behind   latency // of the backends
-	scratch  []byte  // for building one local reply
+	whole    latency   // of calls, until they are handed to count
+	behind   latency   // of the backends
+	scratch  []byte    // for building one local reply
+	gathers  []*gather // that are over
+	pieces   []piece   // for cutting one call up
 	shares   map[*quota]*share
 	kin      map[quotaKey]*kin
 	senders  loop.Timer // when the first of those may be out of time who have begun a command
