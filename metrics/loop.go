@@ -58,6 +58,18 @@ const (
 
 var obstacleNames = [numObstacles]string{"in_flight", "output", "backend", "bytes_per_second", "memory", "order", "turn"}
 
+// ReadRole is whom a call that could be read from a replica went to: a value of the role label of reads_total.
+type ReadRole uint8
+
+// The roles.
+const (
+	ReadPrimary ReadRole = iota
+	ReadReplica
+	numReadRoles
+)
+
+var readRoleNames = [numReadRoles]string{"primary", "replica"}
+
 // Wait is what became of calls that met a node that was away: a value of the
 // result label of backend_waits_total.
 type Wait uint8
@@ -106,6 +118,7 @@ type Loop struct {
 	auth     [numMethods][2]uint64 // failed, ok
 	closed   [maxCloses]uint64
 	paused   [numObstacles]uint64
+	reads    [numReadRoles]uint64
 	number   int // which loop of its Set
 }
 
@@ -146,6 +159,9 @@ func (l *Loop) Close(reason uint8) { l.closed[reason%maxCloses]++ }
 // Pause counts that a client is not read any more for a while.
 func (l *Loop) Pause(o Obstacle) { l.paused[o%numObstacles]++ }
 
+// Read counts a call that could be read from a replica, where that is wished.
+func (l *Loop) Read(r ReadRole) { l.reads[r%numReadRoles]++ }
+
 // Connection counts a connection by what became of it.
 func (l *Listener) Connection(r Result) { l.results[r%numResults]++ }
 
@@ -181,6 +197,9 @@ func (l *Loop) add(o *Loop) {
 	}
 	for i, n := range o.paused {
 		l.paused[i] += n
+	}
+	for i, n := range o.reads {
+		l.reads[i] += n
 	}
 	for i, n := range o.Waits {
 		l.Waits[i] += n

@@ -212,6 +212,7 @@ func TestLabelsAreFromClosedLists(t *testing.T) {
 	known := map[string]bool{
 		"listener": true, "result": true, "reason": true, "method": true, "class": true, "decision": true,
 		"backend": true, "node": true, "file": true, "sink": true, "le": true, "version": true, "goversion": true, "fips": true,
+		"role": true,
 	}
 	families, err := filled(t).Registry().Gather()
 	if err != nil {

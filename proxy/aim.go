@@ -214,6 +214,11 @@ const wroteSpread = -1
 // toShard sends a shared call to a shard: over the session's own connection, if
 // it is bound to one that leads there.
 func (s *session) toShard(w backend.Caller, tag uint64, shard int, args [][]byte) backend.Failure {
+	if s.spreads() {
+		if taken, f := s.readFrom(w, tag, shard, args); taken {
+			return f
+		}
+	}
 	if at := s.boundTo(); at != (backend.Endpoint{}) && at == s.router.Primary(shard) {
 		return s.router.Over(s.apart.own, w, tag, s.at, shard, args)
 	}

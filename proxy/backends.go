@@ -171,6 +171,7 @@ func (w *worker) pool(name string) *backend.Pool {
 	if p == nil {
 		p = w.srv.backend(name).Pool(w.loop)
 		p.Stats.Latency = w.backendLatency
+		p.Stats.Read = w.readCounted
 		p.Eased = w.eased
 		w.pools[name] = p
 	}

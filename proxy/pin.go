@@ -98,7 +98,7 @@ func (s *session) turns(call *command.Call) bool {
 	switch call.Class {
 	case command.Local:
 		switch name {
-		case "hello", "select", "reset", "client|tracking", "client|caching", "client|no-evict", "client|no-touch":
+		case "auth", "hello", "select", "reset", "client|tracking", "client|caching", "client|no-evict", "client|no-touch":
 			return true
 		case "quit": // its answer must not stand within a push, nor be lost behind half of one
 			return s.pushing
@@ -377,6 +377,9 @@ func (s *session) settled() {
 // client. Everything owed before it has come over the same connection, and what
 // is answered here waits while a push is half out.
 func (s *session) Push(p []byte, last bool) {
+	if s.duty != s.w.duty {
+		s.fulfil() // it may not be to hear this any more
+	}
 	if s.ended {
 		return
 	}

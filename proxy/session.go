@@ -49,6 +49,8 @@ type session struct {
 	as         backend.Identity // the login of its own that its user has at the backend; 0: none
 	pipe       *backend.Pipeline
 	router     *backend.Router // nil: the backend is one node
+	reads      *backend.Reads  // nil: all calls go to primaries
+	seat       uint64          // which replica its reads go to
 	method     audit.Method
 	commands   uint64
 	refused    uint64
@@ -88,6 +90,7 @@ type session struct {
 	decision   metrics.Decision // on the call being served, if it is served
 	reason     audit.CloseReason
 
+	duty       uint64   // the last one it has done, see oblige
 	prev, next *session // the worker's list
 }
 
@@ -123,6 +126,9 @@ func (s *session) Closed(_ *loop.Conn, cause error) { s.w.leave(s, cause) }
 func (s *session) feed(p []byte) {
 	s.letGo()
 	s.breathe()
+	if s.duty != s.w.duty {
+		s.fulfil()
+	}
 	if s.finishing || s.ended {
 		return
 	}
@@ -253,6 +259,9 @@ func (s *session) forward(args [][]byte) {
 	}
 	if s.router != nil {
 		s.route(args)
+		return
+	}
+	if s.spreads() && s.read(args) {
 		return
 	}
 	if s.pipe == nil || s.pipe.Gone() {

@@ -35,6 +35,9 @@ type worker struct {
 	aside    func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) // for one big request
 	identity func(name, user string) backend.Identity                              // of a user of the policy at a backend; nil: none has one
 	sessions *session                                                              // head of the list
+	walks    []*walk                                                               // through the list, under way
+	duties   []func(*session)                                                      // of sessions that no walk has come to
+	duty     uint64                                                                // the number of the last one
 	count    *metrics.Loop
 	whole    latency   // of calls, until they are handed to count
 	behind   latency   // of the backends
@@ -104,11 +107,12 @@ const requestOverhead = 1 << 20
 
 // join begins a session on an adopted connection.
 func (w *worker) join(s *session, c *loop.Conn) {
-	s.port = c
+	s.port, s.duty = c, w.duty
 	s.reader.Reset(w.loginLimits, w.loop.Buffers())
 	s.names = s.facts.in.names.Load()
 	s.proto = 2
 	s.router = w.pool(s.facts.backend).Router()
+	s.seatAt(w.pool(s.facts.backend))
 	s.active = w.now()
 	s.began = w.now()
 	if s.next = w.sessions; s.next != nil {
@@ -179,6 +183,7 @@ func (w *worker) leave(s *session, cause error) {
 	s.stopTimers()
 	s.closeOwn()
 	s.withdraw()
+	w.passed(s)
 	if s.prev != nil {
 		s.prev.next = s.next
 	} else {
@@ -214,7 +219,7 @@ func (w *worker) renew(s *session) bool {
 	a := s.attempt()
 	a.Lenient = w.lenient
 	pr, reason := w.policy.Renew(s.who, &a)
-	if reason != acl.None || s.fixed(&pr) {
+	if reason != acl.None || s.fixed(&pr) || s.home(pr.User) != s.home(s.user) {
 		return false
 	}
 	s.speakFor(pr)

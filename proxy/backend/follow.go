@@ -105,6 +105,7 @@ func (b *Backend) steer() {
 		}
 		b.each(func(p *Pool) { p.retarget(Endpoint{}) })
 	}
+	b.control.stood = func() { b.each(func(p *Pool) { p.reads.update() }) }
 	b.control.routing.Broke = func(e Endpoint) {
 		if broke != nil {
 			broke(e)
@@ -149,6 +150,8 @@ func (b *Backend) target(k Key) (Endpoint, error) {
 	switch {
 	case t == nil:
 		return Endpoint{}, errNoTopology
+	case k.Replica && !t.copies(k.Node): // it may have become a primary
+		return Endpoint{}, errElsewhere
 	case k.Node != Endpoint{}:
 		if !t.Has(k.Node) || t.ejected(k.Node) {
 			return Endpoint{}, errElsewhere
@@ -197,6 +200,9 @@ type NodeState struct {
 	Address     string
 	Up          bool
 	Connections int
+	Role        string // "primary" or "replica"; empty: there is one node, or it is not known
+	Zone        string // where it says that it is
+	Read        bool   // it may be read from as things stand, where replicas are read from
 }
 
 // State gives the state of every node there is now.
@@ -210,7 +216,8 @@ func (b *Backend) State() []NodeState {
 	out := make([]NodeState, len(nodes))
 	for i, e := range nodes {
 		n := int(b.at(e).Load())
-		out[i] = NodeState{e.Address, n > 0 || b.control != nil && b.control.Answers(e), n}
+		out[i] = NodeState{Address: e.Address, Up: n > 0 || b.control != nil && b.control.Answers(e), Connections: n}
+		b.reading(e, &out[i])
 	}
 	return out
 }
@@ -225,6 +232,7 @@ func (p *Pool) retarget(broken Endpoint) {
 	if p.router != nil {
 		p.router.update()
 	}
+	p.reads.update()
 	p.retargetRetired(broken)
 	p.retargetOwn(broken)
 	for k, ln := range p.lines {
@@ -233,7 +241,7 @@ func (p *Pool) retarget(broken Endpoint) {
 		case err == errElsewhere:
 			p.unlist(ln)
 			ln.abandon()
-		case p.router != nil && ln.conn == nil && k.Node != (Endpoint{}) && !p.router.topo.leads(k.Node):
+		case p.router != nil && ln.conn == nil && k.Node != (Endpoint{}) && !k.Replica && !p.router.topo.leads(k.Node):
 			ln.outage.spent, ln.outage.held = true, false
 			ln.drop(backoff) // what waits here finds its way to the new primary
 		case ln.conn != nil && (ln.at != want || ln.at == broken):
@@ -319,7 +327,7 @@ func (ln *line) missing() {
 // await reports whether calls still wait for a connection.
 func (ln *line) await() bool {
 	wait := ln.pool.b.opts.Routing.Wait
-	if wait <= 0 || ln.outage.spent {
+	if wait <= 0 || ln.outage.spent || ln.key.Replica { // reads find another node
 		return false
 	}
 	if ln.outage.since.IsZero() {

@@ -34,6 +34,8 @@ const (
 	Overloaded
 	// Limited: there are as many connections of sessions' own as there may be; not sent.
 	Limited
+	// NoReplica: none may be read from now, and the primary is not to be; not sent.
+	NoReplica
 	// NoLogin: the login that the call needs, a user's own, can't be made; not sent.
 	NoLogin
 )
@@ -115,6 +117,7 @@ type Stats struct {
 	BytesOut uint64
 	BytesIn  uint64
 	Latency  func(d time.Duration, n uint64) // of n calls, from Send to the last byte of the reply, by the turn's clock; nil: not observed
+	Read     func(replica bool)              // of a call that could be read from a replica: whether it went to one; nil: not observed
 }
 
 // NewPipeline makes a pipeline whose connection is still being dialled, for

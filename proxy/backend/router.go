@@ -116,12 +116,7 @@ func (r *Router) Home() int {
 
 // Congested reports that some node takes calls slower than they come.
 func (r *Router) Congested() bool {
-	for _, ln := range r.pool.lines {
-		if ln.Congested() {
-			return true
-		}
-	}
-	return false
+	return r.pool.congested()
 }
 
 // pipe gives the pipeline of a shard's primary.
