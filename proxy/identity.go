@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"fmt"
+
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/backend"
@@ -36,27 +38,63 @@ func (s *session) moveOn() {
 	}
 }
 
-// introduceAs has later calls go over connections of another login. What binds the
-// session to a connection can't follow: it ends.
-func (s *session) introduceAs(id backend.Identity) {
-	if s.as == id {
-		return
+// home gives the backend for a user's calls: its own, or the listener's.
+func (s *session) home(u *acl.User) string {
+	switch {
+	case u != nil && u.Backend() != "":
+		return u.Backend()
+	case s.facts.in != nil:
+		return s.facts.in.opts.Backend
 	}
-	if s.apart != nil && s.apart.why != 0 {
+	return s.facts.backend
+}
+
+// relocate has later calls go where those of a user go, and over connections of
+// its login there. To another backend a session goes only while it is owed no
+// reply, and begins there at database 0. What binds it to a connection can't follow:
+// it ends.
+func (s *session) relocate(u *acl.User) {
+	name := s.home(u)
+	id := s.w.identityOf(name, u)
+	moves := name != s.facts.backend
+	switch {
+	case !moves && id == s.as:
+		return
+	case s.apart != nil && s.apart.why != 0, moves && s.w.srv.backend(name) == nil:
 		s.expire(audit.ClosePolicyChanged)
 		return
+	}
+	if moves {
+		s.leaveOwn() // it rests, and is of the backend that was
+		pool := s.w.pool(name)
+		s.facts.backend, s.router, s.db, s.wrote = name, pool.Router(), 0, 0
+		s.seatAt(pool)
 	}
 	s.as = id
 	s.moveOn()
 }
 
-// fixed reports a session that can't speak for a principal with another login
-// now: it is bound to a connection which has the one that it has.
+// fixed reports a session that can't speak for a principal of another backend or
+// login now: it is bound to a connection which has those that it has.
 func (s *session) fixed(pr *acl.Principal) bool {
-	return s.apart != nil && s.apart.why != 0 && s.w.identityOf(s.facts.backend, pr.User) != s.as
+	if s.apart == nil || s.apart.why == 0 {
+		return false
+	}
+	name := s.home(pr.User)
+	return name != s.facts.backend || s.w.identityOf(name, pr.User) != s.as
 }
 
 // reintroduce looks once more who has a login of its own, after that was changed.
 func (w *worker) reintroduce() {
-	w.oblige(func(s *session) { s.introduceAs(w.identityOf(s.facts.backend, s.user)) })
+	w.oblige(func(s *session) { s.relocate(s.user) })
+}
+
+// housed reports a user of a policy whose backend there is not.
+func housed(p *acl.Policy, known func(name string) bool) error {
+	for _, u := range p.Users() {
+		if name := u.Backend(); name != "" && !known(name) {
+			return fmt.Errorf("user %s: no backend %q", u.Name(), name)
+		}
+	}
+	return nil
 }

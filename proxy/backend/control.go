@@ -119,6 +119,7 @@ type control struct {
 	stood    func()        // the standings have changed
 	recheck  chan struct{} // somebody doubts that a node is fit to be read from
 	wake     chan struct{} // somebody asked
+	hinted   atomic.Int64  // until when a failover may be under way, Unix ns
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 
@@ -128,8 +129,9 @@ type control struct {
 	clients  map[peer]*contact
 	stopped  bool
 
-	epoch uint64 // the highest a cluster told of; of the goroutine alone
-	said  string // the last fault put in the log; of the goroutine alone
+	since time.Time // of two nodes having said that they are the primary, one of them a replica before; of the goroutine alone
+	epoch uint64    // the highest a cluster told of; of the goroutine alone
+	said  string    // the last fault put in the log; of the goroutine alone
 }
 
 func newControl(o *Options, login func() *Login) *control {
@@ -189,6 +191,7 @@ func (c *control) Suspect(e Endpoint) {
 	c.mu.Lock()
 	c.suspects[e] = time.Now().Add(suspicion)
 	c.mu.Unlock()
+	c.hint()
 	c.Refresh()
 }
 
@@ -240,6 +243,9 @@ func jittered(d time.Duration) time.Duration { return d*4/5 + rand.N(d*2/5+1) }
 // interval is the time until the next look if nobody asks.
 func (c *control) interval(err error) time.Duration {
 	t := c.topology.Load()
+	if c.isHinted() {
+		return hintRefresh
+	}
 	if err != nil || t == nil {
 		return urgentRefresh
 	}

@@ -11,7 +11,8 @@ import (
 const (
 	pingEvery   = time.Second
 	pingTimeout = time.Second
-	openAfter   = 3 // failed checks in a row
+	pingSlow    = 300 * time.Millisecond // an answer that takes longer makes the others be asked what they know
+	openAfter   = 3                      // failed checks in a row
 )
 
 // health is what the checks of one node showed. Safe for concurrent use.
@@ -62,7 +63,9 @@ func (c *control) check(ctx context.Context, e Endpoint) {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	began := time.Now()
+	late := time.AfterFunc(pingSlow, func() { c.Suspect(e) })
 	_, err := c.ask(ctx, peer{at: e}, "PING")
+	late.Stop()
 	took, said := time.Since(began), err
 	var refused *RefusedError
 	if errors.As(err, &refused) {

@@ -150,6 +150,7 @@ func (r *reader) route(c *Config) {
 			written.faultHint(DidYouMean(l.backend, names), "there is no backend %s", quoted(l.backend))
 		}
 	}
+	r.usersBackends(c, names)
 	for _, b := range c.backends {
 		if !b.used && len(c.listeners) > 0 && !r.failed() {
 			r.warn(b.name.At, b.path, "", "no listener uses it")
