@@ -115,7 +115,7 @@ func (s *session) selectDB(args [][]byte) {
 		return
 	}
 	s.waiting = true
-	s.w.probe(s.facts.backend, backend.Key{DB: int(n), Proto: s.proto}, func(err error) {
+	s.probeDB(int(n), func(err error) {
 		s.waiting = false
 		if s.ended {
 			return

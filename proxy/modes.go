@@ -89,6 +89,10 @@ func (s *session) setMode(bit why, args [][]byte, off bool) {
 		s.fail(errOneNodeModes)
 		return
 	}
+	if s.routes != nil {
+		s.fail(errSideModes)
+		return
+	}
 	if s.alone(turnMode, args) {
 		s.apart.turn.mode, s.apart.turn.off = bit, off
 		s.apart.tainted = true

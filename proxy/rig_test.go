@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,6 +41,7 @@ type rig struct {
 // setup is what a test may change before the rig starts.
 type setup struct {
 	backend backend.Options
+	others  map[string]backend.Options // besides
 	users   map[string]string // name: rules; the password is the name with "-pw" behind
 	allow   map[string][]string
 	limits  proxy.Limits
@@ -104,6 +106,7 @@ func withRig(t testing.TB, node string, change func(*setup)) *rig {
 		Policy:   r.policy, Table: command.Newest(), Limits: s.limits, Recorder: r.rec, Logger: s.log, Workers: s.workers,
 		ACLFile: s.aclFile, RefuseProbes: s.refuseProbes, EventsOn: s.eventsOn, Snapshots: s.snapshots,
 	}
+	maps.Copy(r.options.Backends, s.others)
 	r.server, err = proxy.NewServer(r.options)
 	if err != nil {
 		t.Fatal(err)

@@ -48,6 +48,7 @@ type session struct {
 	libVer     []byte
 	pipe       *backend.Pipeline
 	router     *backend.Router // nil: the backend is one node
+	routes     *routes         // nil: all keys are of one backend
 	method     audit.Method
 	commands   uint64
 	refused    uint64
@@ -194,7 +195,10 @@ func (s *session) serve(args [][]byte) {
 		s.unheardOf(args)
 	}
 	call := &s.call
-	if fault == nil && (call.Class != command.Shared && s.turns(call) || s.pipe != nil && s.pipe.Gone() || s.shifted() || s.goesAside(call)) && s.holdBack(args) {
+	if s.routes != nil && fault == nil {
+		s.choose(args)
+	}
+	if fault == nil && (call.Class != command.Shared && s.turns(call) || s.pipe != nil && s.pipe.Gone() || s.shifted() || s.goesAside(call) || s.routes != nil && s.strays()) && s.holdBack(args) {
 		return
 	}
 	if s.apart != nil {
@@ -243,6 +247,9 @@ func (s *session) serve(args [][]byte) {
 
 // forward sends the call as it was judged to the node.
 func (s *session) forward(args [][]byte) {
+	if s.routes != nil && s.spread(args) {
+		return
+	}
 	if s.pace.announced > 0 || s.goesAside(&s.call) {
 		s.forwardAside(args)
 		return
@@ -252,7 +259,7 @@ func (s *session) forward(args [][]byte) {
 		return
 	}
 	if s.pipe == nil || s.pipe.Gone() {
-		s.pipe = s.w.pipeline(s.facts.backend, backend.Key{DB: s.db, Proto: s.proto})
+		s.pipe = s.w.pipeline(s.facts.backend, s.key())
 	}
 	s.w.count.Command(uint8(command.Shared), s.decision, 1)
 	// The slot is taken after the call: one that was not taken over must not lie

@@ -31,6 +31,11 @@ type transaction struct {
 	writes bool   // it may write to them
 	asking bool   // the node is about to get their slot
 	astray []byte // what the node said of a call that belongs elsewhere
+
+	side   int  // over several backends: whose its keys are
+	placed bool // side is known
+	torn   bool // they are of several
+	wrote  bool // it may write
 }
 
 // selection is a SELECT within a transaction.
@@ -104,6 +109,9 @@ func (s *session) queue(args [][]byte) bool {
 	case call.Class == command.Pinned && call.Spec.Flags&(command.FlagLeavesNothing|command.FlagBlocking) == 0:
 		t.tainted = true
 	}
+	if s.routes != nil && !s.queueSide() {
+		return true
+	}
 	if s.router != nil && !s.queuePlace(args) {
 		return true
 	}
@@ -141,7 +149,7 @@ func (s *session) queueSelect(args [][]byte) bool {
 		s.fail(errDBRange)
 		return false
 	}
-	if s.router != nil && s.router.Clustered() {
+	if s.router != nil && s.router.Clustered() && s.routes == nil {
 		return true // its node answers, and stays where it is
 	}
 	if t := s.apart.txn; !t.dirty {
@@ -258,6 +266,9 @@ func (s *session) exec() {
 	if text := s.rejudge(t); text != "" {
 		s.endTransaction()
 		s.fail(errExecRefused + text)
+		return
+	}
+	if s.routes != nil && !s.execSide(t) {
 		return
 	}
 	if !s.aimBlock(t) {

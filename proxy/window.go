@@ -50,7 +50,7 @@ func (s *session) inWindow() bool {
 func (s *session) gauge() {
 	s.meter()
 	s.full = s.port.Unsent() >= s.highWater()
-	if s.stuck = s.pipe != nil && s.pipe.Congested() || s.router != nil && s.router.Congested(); s.stuck {
+	if s.stuck = s.pipe != nil && s.pipe.Congested() || s.router != nil && s.router.Congested() || s.routes != nil && s.behindCongested(); s.stuck {
 		s.w.congested = true
 	}
 	if s.pour != nil && s.pour.pipe != nil {

@@ -101,6 +101,7 @@ func (w *worker) join(s *session, c *loop.Conn) {
 	s.names = s.facts.in.names.Load()
 	s.proto = 2
 	s.router = w.pool(s.facts.backend).Router()
+	s.enter(s.facts.in.opts.Routes)
 	s.active = w.now()
 	s.began = w.now()
 	if s.next = w.sessions; s.next != nil {
