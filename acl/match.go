@@ -1,5 +1,7 @@
 package acl
 
+import "slices"
+
 // Matches says whether text matches a glob as Redis understands globs, ASCII
 // case ignored, as CONFIG GET and COMMAND LIST FILTERBY PATTERN compare names.
 func Matches(glob, text string) bool {
@@ -21,6 +23,14 @@ func NewGlobs(texts []string) *Globs {
 		g.patterns = append(g.patterns, compilePattern(t))
 	}
 	return g
+}
+
+// Of reports whether NewGlobs was given these very patterns. No Globs are of none.
+func (g *Globs) Of(texts []string) bool {
+	if g == nil {
+		return len(texts) == 0
+	}
+	return slices.EqualFunc(g.patterns, texts, func(p pattern, text string) bool { return p.text == text })
 }
 
 // Match says whether one of the patterns matches. It allocates nothing.

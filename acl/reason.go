@@ -69,6 +69,7 @@ const (
 	// Limits of a user.
 	RateLimited     // more commands a second than the user may make
 	UserConnections // more connections than the user may have
+	LoginBound      // the session is bound to a backend connection that another login than the user's was made for
 	RequestTooLarge // would have to be held to be judged and is longer than may be held
 
 	// The record.
@@ -133,6 +134,7 @@ var reasonCodes = [reasonCount]string{
 	TTLRequired:          "ttl_required",
 	RateLimited:          "rate_limited",
 	UserConnections:      "user_connections",
+	LoginBound:           "backend_login_bound",
 	RequestTooLarge:      "request_too_large",
 	RecordUnavailable:    "record_unavailable",
 }

@@ -18,7 +18,7 @@ func TestReasons_are_a_closed_list(t *testing.T) {
 		"not_authenticated", "unknown_command", "unknown_subcommand", "wrong_arity", "keys_not_found",
 		"command_refused", "command_unsupported", "command_not_allowed", "key_not_allowed", "channel_not_allowed",
 		"guarded", "never", "keyspace_wide", "script_confined", "protocol_error", "backend_connection_limit", "ttl_required",
-		"rate_limited", "user_connections", "request_too_large", "record_unavailable",
+		"rate_limited", "user_connections", "backend_login_bound", "request_too_large", "record_unavailable",
 	}
 	all := Reasons()
 	if len(all) != len(want) {

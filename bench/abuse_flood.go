@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
+	"os"
+	"os/exec"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -50,7 +55,10 @@ func abuseFlood(ctx context.Context, s *stage) error {
 	if err := resetPeak(s.proxy.pid); err != nil {
 		return err
 	}
-	offered, answered := s.flood(ctx, hello, 3*capacity)
+	offered, answered, err := s.flood(ctx, hello, 3*capacity)
+	if err != nil {
+		return err
+	}
 	stormy := p.p99()
 	after, err := readMemory(s.proxy.pid)
 	if err != nil {
@@ -87,10 +95,64 @@ func (s *stage) handshakeCost(ctx context.Context, conf *tls.Config) (time.Durat
 	return after.minus(before).total / n, err
 }
 
-// flood opens connections at a rate, each of which sends hello, reads the beginning of the answer and leaves. At most
+// strangersVariable, in the environment of this program, makes it the process that floods: its arguments come on standard input.
+const strangersVariable = "SALLYPORT_BENCH_STRANGERS"
+
+// strangers is what that process is told, and what it answers.
+type strangers struct {
+	Address  string
+	Hello    []byte
+	Rate     float64 // connections a second
+	For      time.Duration
+	Offered  int64
+	Answered int64
+}
+
+func init() {
+	if os.Getenv(strangersVariable) == "" {
+		return
+	}
+	runtime.GOMAXPROCS(manyProcs)
+	var s strangers
+	err := errors.Join(raiseFiles(), json.NewDecoder(os.Stdin).Decode(&s))
+	if err == nil {
+		s.flood()
+		err = json.NewEncoder(os.Stdout).Encode(s)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "strangers:", err)
+		os.Exit(exitFailure)
+	}
+	os.Exit(0)
+}
+
+// flood has another process send what strangers send. It has the lowest priority: elsewhere they have machines of their own, and
+// what is asked is what the proxy's work for them does to its clients, not what their own work does on the same two cores.
+func (s *stage) flood(ctx context.Context, hello []byte, rate float64) (offered, answered int64, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, 0, err
+	}
+	order, err := json.Marshal(strangers{Address: s.proxy.address["mtls"], Hello: hello, Rate: rate, For: s.size.floodFor})
+	if err != nil {
+		return 0, 0, err
+	}
+	cmd := exec.CommandContext(ctx, "nice", "-n", "19", self)
+	cmd.Env = append(os.Environ(), strangersVariable+"=1")
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(order), s.progress
+	out, err := cmd.Output()
+	if err != nil {
+		return 0, 0, fmt.Errorf("the process that floods: %w", err)
+	}
+	var done strangers
+	err = json.Unmarshal(out, &done)
+	return done.Offered, done.Answered, err
+}
+
+// flood opens connections at the rate, each of which sends the hello, reads the beginning of the answer and leaves. At most
 // outstanding are under way at a time; those that would be more are not sent.
-func (s *stage) flood(ctx context.Context, hello []byte, rate float64) (offered, answered int64) {
-	ctx, cancel := context.WithTimeout(ctx, s.size.floodFor)
+func (s *strangers) flood() {
+	ctx, cancel := context.WithTimeout(context.Background(), s.For)
 	defer cancel()
 	var got atomic.Int64
 	var wg sync.WaitGroup
@@ -103,23 +165,23 @@ func (s *stage) flood(ctx context.Context, hello []byte, rate float64) (offered,
 		case <-tick.C:
 		case <-ctx.Done():
 		}
-		for due = min(due, time.Since(began).Seconds()*rate); due < time.Since(began).Seconds()*rate && ctx.Err() == nil; due++ {
+		for due = min(due, time.Since(began).Seconds()*s.Rate); due < time.Since(began).Seconds()*s.Rate && ctx.Err() == nil; due++ {
 			select {
 			case room <- struct{}{}:
 			default:
 				continue
 			}
-			offered++
+			s.Offered++
 			wg.Go(func() {
 				defer func() { <-room }()
-				if replay(s.proxy.address["mtls"], hello) == nil {
+				if replay(s.Address, s.Hello) == nil {
 					got.Add(1)
 				}
 			})
 		}
 	}
 	wg.Wait()
-	return offered, got.Load()
+	s.Answered = got.Load()
 }
 
 // replay sends a recorded ClientHello and waits for the beginning of the answer.

@@ -52,6 +52,7 @@ func (s *Set) ForgetNode(backend, node string) {
 	s.up.DeleteLabelValues(backend, node)
 	s.nodeConns.DeleteLabelValues(backend, node)
 	s.pings.DeleteLabelValues(backend, node)
+	s.ForgetLoad(backend, node)
 }
 
 // TopologyChanged counts a change of a backend's topology.

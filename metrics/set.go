@@ -56,10 +56,15 @@ type Set struct {
 	pings      *prometheus.HistogramVec
 	topology   *prometheus.CounterVec
 	bypasses   *prometheus.CounterVec
+	logins     *prometheus.GaugeVec
+	loginsFull *prometheus.CounterVec
+	load       loadSeries
+	margin     *prometheus.GaugeVec
 
 	mu    sync.Mutex
-	files map[string]bool // label values notAfter has
-	lists map[string]bool // the same of revocation lists
+	files map[string]bool   // label values notAfter has
+	lists map[string]bool   // the same of revocation lists
+	full  map[string]uint64 // what loginsFull has, by backend
 }
 
 // New builds the metrics and a registry of their own, with Go's and the
@@ -103,6 +108,10 @@ func New(o Options) (*Set, error) {
 	s.listThis = gauge("crl_this_update_seconds", "Unix time at which the oldest revocation list in a file was issued.", "file")
 	s.up = gauge("backend_up", "Whether a node answers: 1 or 0.", "backend", "node")
 	s.nodeConns = gauge("backend_connections", "Open connections to a node.", "backend", "node")
+	s.logins = gauge("backend_login_connections", "Shared connections for users that have a login of their own.", "backend")
+	s.loginsFull = counter("backend_login_connections_refused_total", "Such connections not opened, as there were as many as may be.", "backend")
+	s.load = newLoadSeries()
+	s.margin = gauge("backend_quorum_margin", "How many more Sentinels, or primaries of a cluster, may fail before they are no majority; negative: they are none.", "backend")
 	build := gauge("build_info", "What is running; always 1.", "version", "goversion", "fips")
 	build.WithLabelValues(buildLabels(o.Version)...).Set(1)
 	for _, r := range handshakeFailures {
@@ -112,8 +121,9 @@ func New(o Options) (*Set, error) {
 		s.reloads.WithLabelValues(r)
 	}
 	s.registry.MustRegister(s.collected, s.handshakes, s.failures, s.reloads, s.reloadedAt, s.notAfter, s.listNext, s.listThis,
-		s.up, s.nodeConns, s.pings, s.topology, s.bypasses, build,
+		s.up, s.nodeConns, s.pings, s.topology, s.bypasses, s.logins, s.loginsFull, s.margin, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.registry.MustRegister(s.load.all()...)
 	return s, nil
 }
 

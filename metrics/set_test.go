@@ -109,6 +109,8 @@ func filled(t *testing.T) *Set {
 	n.Closed()
 	n.Pinged(time.Millisecond)
 	s.TopologyChanged("main")
+	s.SetLogins("main", 3, 2)
+	s.SetLogins("main", 2, 5)
 	return s
 }
 
@@ -152,6 +154,8 @@ func TestScrapeHasEveryPromisedNameAndTheRightSums(t *testing.T) {
 		`sallyport_backend_connections{backend="main",node="127.0.0.1:6379"} 1`,
 		`sallyport_backend_ping_seconds_count{backend="main",node="127.0.0.1:6379"} 1`,
 		`sallyport_topology_changes_total{backend="main"} 1`,
+		`sallyport_backend_login_connections{backend="main"} 2`,
+		`sallyport_backend_login_connections_refused_total{backend="main"} 5`,
 		`sallyport_reloads_total{result="ok"} 1`,
 		`sallyport_reloads_total{result="failed"} 1`,
 		`sallyport_reload_success_timestamp_seconds 1.7e+09`,

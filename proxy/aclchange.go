@@ -20,6 +20,8 @@ type changes struct {
 	deleted map[string]bool // users of the ACL file that ACL DELUSER removed; never more than it holds
 
 	found map[string][]string // by backend: commands that the table does not know
+
+	filed, filedAs *acl.Policy // what SetPolicy was given last, and what it put in force
 }
 
 // change replaces the policy in force by one made of it, on all loops at once.

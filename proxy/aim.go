@@ -134,7 +134,7 @@ func (s *session) aimBlock(t *transaction) bool {
 	if s.router == nil {
 		return true
 	}
-	if !s.router.Ready() {
+	if !s.router.Ready() || t.homeless {
 		s.endTransaction()
 		s.emit(failureText(backend.Unavailable))
 		return false
@@ -168,7 +168,8 @@ func (s *session) queuePlace(args [][]byte) bool {
 	var alone spot
 	switch name := call.Spec.Name; {
 	case !r.Ready():
-		return true // EXEC says so
+		t.homeless = true // EXEC says so, even if a place for it is known by then: this call was not looked at
+		return true
 	case call.Spec.Container != nil && call.Spec.Container.Name == "cluster":
 		text = errNotInMulti
 	case !alone.narrow(r, call, args):
@@ -216,7 +217,7 @@ func (s *session) toShard(w backend.Caller, tag uint64, shard int, args [][]byte
 	if at := s.boundTo(); at != (backend.Endpoint{}) && at == s.router.Primary(shard) {
 		return s.router.Over(s.apart.own, w, tag, s.at, shard, args)
 	}
-	return s.router.Send(w, tag, s.at, backend.Key{DB: s.db, Proto: s.proto}, shard, args)
+	return s.router.Send(w, tag, s.at, s.key(), shard, args)
 }
 
 // nullArray is EXEC's answer where what was watched has changed.

@@ -101,7 +101,9 @@ func (s *session) goAfter() {
 	}
 	a.turn.stray = nil
 	a.at = st.to.At
+	tainted, waited := a.tainted, a.waited
 	f := s.have()
+	a.tainted, a.waited = a.tainted || tainted, a.waited || waited // what taints one connection does so to the next
 	if f == 0 {
 		f = s.repeat(st)
 	}

@@ -15,9 +15,15 @@ type backendSet struct {
 	all map[string]*backend.Backend // and those that were left, which sessions may still name
 }
 
+// loadEvery is how often nodes are asked for their load.
+const loadEvery = 5 * time.Second
+
 // newBackend makes one backend; nothing is dialled yet.
 func (s *Server) newBackend(name string, o backend.Options) (*backend.Backend, error) {
 	o.Name, o.Logger, o.Addresses = name, s.log, &s.own
+	if s.opts.PingEvery > 0 {
+		o.LoadEvery = loadEvery
+	}
 	s.observe(name, &o)
 	return backend.New(o)
 }
@@ -150,6 +156,7 @@ func (s *Server) leaveBackends(former map[string]*backend.Backend) {
 			for _, n := range b.State() {
 				s.metrics.ForgetNode(name, n.Address)
 			}
+			s.metrics.ForgetBackend(name)
 			s.mu.Lock()
 			delete(s.leaving, name)
 			s.mu.Unlock()

@@ -100,7 +100,7 @@ func (s *session) pourable(args [][]byte) bool {
 // connection of its own.
 func (s *session) forwardAside(args [][]byte) {
 	s.w.count.Command(uint8(command.Shared), s.decision, 1)
-	pipe, f := s.w.aside(s.facts.backend, backend.Key{DB: s.db, Proto: s.proto})
+	pipe, f := s.w.aside(s.facts.backend, s.key())
 	if f == 0 {
 		if n := s.pace.announced; n > 0 {
 			args = args[:len(args)-1]

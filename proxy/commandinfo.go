@@ -149,9 +149,13 @@ func (s *session) appendCommand(b []byte, spec *command.Spec) []byte {
 	for _, c := range cats {
 		b = resp.AppendSimple(b, "@"+c)
 	}
-	b = resp.AppendArray(b, 0)
-	b = resp.AppendArray(b, 0)
-	return s.appendCommands(b, s.runnableOf(spec.Subs))
+	b = resp.AppendSet(b, s.proto, 0)
+	b = resp.AppendSet(b, s.proto, 0)
+	subs := s.runnableOf(spec.Subs)
+	if len(subs) == 0 { // as Redis does: a list of some, a set of none
+		return resp.AppendSet(b, s.proto, 0)
+	}
+	return s.appendCommands(b, subs)
 }
 
 // getKeys is COMMAND GETKEYS and GETKEYSANDFLAGS: the keys as the proxy itself

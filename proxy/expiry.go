@@ -194,6 +194,20 @@ func (s *Server) forgetTickets() {
 	}
 }
 
+// present gives a listener other TLS settings. Nobody is judged anew where they
+// take the very clients that the old ones took, and what those were judged by holds.
+func (s *Server) present(l *listener, t *tlsutil.Server) {
+	was := l.tls.Swap(t)
+	if was == t {
+		return
+	}
+	if by := l.judged.Load(); was != nil && by.holds(was, time.Now()) && t.TrustsLike(was) {
+		l.judged.Store(&certified{by: t, generation: t.Generation(), until: by.until})
+		return
+	}
+	s.recertify(l)
+}
+
 // recertify has all loops hold the sessions of a listener against its TLS settings.
 func (s *Server) recertify(l *listener) {
 	t := l.tls.Load()

@@ -71,6 +71,9 @@ func (g *gather) Detour(by int) { g.s.Detour(by) }
 // Reply implements backend.Waiter.
 func (g *gather) Reply(part uint64, _ int, p []byte, last bool) {
 	if g.s.ended {
+		if last {
+			g.done()
+		}
 		return
 	}
 	if g.bytes += int64(len(p)); g.bytes > g.s.w.limits.OutputBytes {
@@ -104,6 +107,10 @@ func (g *gather) done() {
 
 // finish answers the session.
 func (g *gather) finish() {
+	if g.s.ended {
+		g.s.swallow(g.tag, 1)
+		return
+	}
 	defer g.settle()
 	switch {
 	case g.failed == backend.Unavailable && len(g.parts) > 1 && g.any():

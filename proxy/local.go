@@ -127,6 +127,8 @@ func (s *session) selectDB(args [][]byte) {
 			s.ok()
 		case errors.As(err, &refused) && refused.Step == "SELECT":
 			s.fail(refused.Reply)
+		case errors.Is(err, backend.ErrLogin):
+			s.emit(failureText(backend.NoLogin))
 		default:
 			s.emit(failureText(backend.Unavailable))
 		}

@@ -134,6 +134,10 @@ func (s *session) judged(t *trial, pr acl.Principal, reason acl.Reason) {
 		t.method = pr.Method // an opaque token is known as one only now
 	}
 	proofs.judged(&t.attempt, reason)
+	fixed := reason == acl.None && s.fixed(&pr)
+	if fixed {
+		reason = acl.LoginBound
+	}
 	crowded := reason == acl.None && !s.enroll(&pr, false)
 	if crowded {
 		reason = acl.UserConnections
@@ -144,6 +148,10 @@ func (s *session) judged(t *trial, pr acl.Principal, reason acl.Reason) {
 	}
 	if crowded {
 		s.fail(errMaxClients) // to its own user, who has proved to be one
+		return
+	}
+	if fixed {
+		s.fail(errLoginBound)
 		return
 	}
 	if reason != acl.None {
@@ -172,7 +180,9 @@ func (s *session) speakFor(pr acl.Principal) {
 		s.until(pr.Expires)
 	}
 	s.who, s.user, s.method = pr, pr.User, methods[pr.Method]
+	s.introduceAs(s.w.identityOf(s.facts.backend, pr.User))
 	s.enroll(&pr, true)
+	s.belong(&pr)
 }
 
 // methods are the record's words for how a principal was proved.

@@ -125,10 +125,19 @@ func (s *Server) gather(add func(*metrics.Loop)) {
 // nodes states how the backends' nodes are.
 func (s *Server) nodes() {
 	for name, b := range s.backends.Load().now {
+		s.metrics.SetLogins(name, b.LoginConnections(), b.LoginsRefused())
+		if margin, ok := b.QuorumMargin(); ok {
+			s.metrics.SetQuorumMargin(name, margin)
+		}
 		for _, n := range b.State() {
 			node := s.metrics.Node(name, n.Address)
 			node.Up(n.Up)
 			node.SetConnections(n.Connections)
+			if l, ok := b.Load(n.Address); ok {
+				s.metrics.SetLoad(name, n.Address, metrics.Load(l))
+			} else {
+				s.metrics.ForgetLoad(name, n.Address)
+			}
 		}
 	}
 }

@@ -1,6 +1,11 @@
 package proxy
 
-import "github.com/sallyport/sallyport/acl/command"
+import (
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/acl/command"
+)
 
 // A listener may call commands by other names, or have none for them. Words are
 // translated once, when the reader gives them, and everything after that knows
@@ -55,8 +60,52 @@ func (s *session) parse(args [][]byte, call *command.Call) error {
 // rename gives the sessions of a listener the names a reload brought.
 func (w *worker) rename(l *listener) {
 	for s := w.sessions; s != nil; s = s.next {
-		if s.facts.in == l {
-			s.names = l.names.Load()
+		if s.facts.in != l {
+			continue
+		}
+		was := s.names
+		if s.names = l.names.Load(); s.held != nil {
+			s.held, s.hidden = s.reread(s.held, was)
+		}
+	}
+}
+
+// reread tells what has become of words that were translated by other names: a
+// fault if the listener does not call the command that any more. Then the call is
+// given back as it was asked for.
+func (s *session) reread(args [][]byte, was *command.Names) ([][]byte, error) {
+	var call command.Call
+	if was == s.names || s.w.table.Parse(args, &call) != nil {
+		return args, nil // no call by any name: it is refused as such
+	}
+	before, _ := was.Name(call.Spec)
+	if now, ok := s.names.Name(call.Spec); ok && now == before {
+		return args, nil
+	}
+	asked := slices.Clone(args)
+	word, sub, isSub := strings.Cut(before, "|")
+	asked[0] = []byte(word)
+	if !isSub {
+		return asked, command.Unknown
+	}
+	asked[1] = []byte(sub)
+	if now, ok := s.names.Name(call.Spec.Container); !ok || now != word {
+		return asked, command.Unknown
+	}
+	return asked, command.UnknownSubcommand
+}
+
+// requeued holds a transaction against names that a reload brought since its calls
+// were queued: what clients may not say any more must not run either.
+func (s *session) requeued(t *transaction) {
+	was := t.names
+	if t.names = s.names; was == s.names || t.unheard != nil {
+		return
+	}
+	for _, args := range t.calls {
+		if asked, err := s.reread(args, was); err != nil {
+			t.asked, t.unheard = asked, err
+			return
 		}
 	}
 }

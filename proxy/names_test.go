@@ -152,3 +152,48 @@ func TestAReloadBringsNewNamesToOpenSessions(t *testing.T) {
 	r.reload(o)
 	r.want(c, "<nil>", "GET", "app:k")
 }
+
+// A call that was queued by a name which a reload took away does not run, whatever
+// is queued after; what the reload left alone does.
+func TestWhatAReloadTakesFromAListenerDoesNotRunAtEXEC(t *testing.T) {
+	node := redistest.Start(t)
+	r := withNames(t, node.Addr(), namesOf(t, nil, "getset", "swap", "config|set", "put"))
+	taken := map[string]struct{ queued, refusal string }{
+		"disabled":              {"DEL app:k", "unknown command 'del', with args beginning with: 'app:k' "},
+		"renamed":               {"GET app:k", "unknown command 'get', with args beginning with: 'app:k' "},
+		"renamed once more":     {"swap app:k 2", "unknown command 'swap', with args beginning with: 'app:k' '2' "},
+		"a disabled subcommand": {"CONFIG put maxmemory 0", "unknown subcommand 'put'. Try CONFIG HELP."},
+		"a disabled container":  {"OBJECT ENCODING app:k", "unknown command 'object', with args beginning with: 'encoding' 'app:k' "},
+	}
+	begin := func(calls ...string) *redistest.Client {
+		c := r.login("root")
+		r.want(c, "OK", "MULTI")
+		for _, call := range calls {
+			r.want(c, "QUEUED", strings.Fields(call)...)
+		}
+		return c
+	}
+	open := make(map[string][2]*redistest.Client)
+	for name, x := range taken {
+		open[name] = [2]*redistest.Client{begin("SET app:k 1", x.queued), begin(x.queued, "SET app:k 2")}
+	}
+	kept := begin("SET app:other 1", "STRLEN app:other")
+	o := r.options
+	o.Listeners = slices.Clone(o.Listeners)
+	o.Listeners[1].Names = namesOf(t, []string{"del", "config|set", "object"}, "get", "fetch", "getset", "exchange")
+	r.reload(o)
+	for name, x := range taken {
+		for i, c := range open[name] {
+			if i == 1 {
+				r.want(c, "QUEUED", "fetch", "app:k") // by the new names, which are those of EXEC
+			}
+			r.want(c, "EXECABORT Transaction discarded because of: "+x.refusal, "EXEC")
+			r.want(c, "PONG", "PING")
+		}
+	}
+	r.want(kept, "[OK 1]", "EXEC")
+	if n, err := node.Do("EXISTS", "app:k"); fmt.Sprint(n) != "0" || err != nil {
+		t.Error("something of a transaction that was refused ran:", n, err)
+	}
+	r.await("refused", "user", "root", "reason", "unknown_subcommand")
+}

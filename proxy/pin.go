@@ -111,7 +111,7 @@ func (s *session) turns(call *command.Call) bool {
 // have gives the session a connection of its own to send on.
 func (s *session) have() backend.Failure {
 	a := s.aside()
-	key := backend.Key{DB: s.db, Proto: s.proto}
+	key := s.key()
 	if s.router != nil {
 		if key.Node = s.boundTo(); key.Node == (backend.Endpoint{}) {
 			key.Node = a.at
@@ -392,11 +392,15 @@ func (s *session) Push(p []byte, last bool) {
 	s.outputLimit()
 }
 
-// choke stops reading the own connection while its client does not keep up:
-// what it is to hear then waits at the node, whose own limit ends it there.
+// choke stops reading the own connection while its client does not keep up, or
+// its user's bytes are spent: what it is to hear then waits at the node, whose own
+// limit ends it there.
 func (s *session) choke() {
 	a := s.apart
-	if a == nil || a.own == nil || a.choked || s.ended || s.port.Unsent() < ownHighWater {
+	if a == nil || a.own == nil || a.choked || s.ended {
+		return
+	}
+	if s.meter(); !s.pace.broke && s.port.Unsent() < ownHighWater {
 		return
 	}
 	a.choked = true
@@ -412,11 +416,17 @@ const ownHighWater = 1 << 20
 
 // breathe reads the own connection again.
 func (s *session) breathe() {
-	if a := s.apart; a != nil && a.choked && s.port.Unsent() < ownHighWater/2 {
+	a := s.apart
+	switch {
+	case a == nil || !a.choked || s.pace.broke:
+		return
+	case s.port.Unsent() < ownHighWater/2:
 		a.choked = false
 		if a.own != nil {
 			a.own.Resume()
 		}
+	case !s.ended && !s.port.Blocked():
+		s.port.Again() // this turn's flush may take all of it
 	}
 }
 
@@ -454,6 +464,9 @@ func (s *session) closeOwn() {
 	if s.apart != nil {
 		s.apart.txn, s.apart.why, s.apart.turn = nil, 0, turn{}
 		s.apart.subs = subscriptions{}
+	}
+	if s.ended {
+		s.bequeath()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ func overPinnedCluster(t *testing.T, replicas int) (*redistest.Cluster, *rig) {
 	t.Parallel()
 	c := redistest.StartCluster(t, 3, replicas)
 	r := withRig(t, "", func(s *setup) {
-		s.users["root"] = everything + " +script|kill +cluster +keys +client|tracking +client|no-evict"
+		s.users["root"] = everything + " +script|kill +pfdebug +cluster +keys +client|tracking +client|no-evict"
 		s.backend.Nodes = endpoints(c.Addrs()[:1])
 		s.backend.Routing = backend.Routing{Kind: backend.Cluster, Wait: 10 * time.Second}
 	})
@@ -331,4 +332,86 @@ func TestANodeThatDiesTakesWhatWaitsOnItAlong(t *testing.T) {
 		got, err := c.Do("EXEC")
 		return err == nil && fmt.Sprint(got) == "[OK]"
 	})
+}
+
+// A connection that has carried what nobody has reviewed is closed after EXEC, also
+// if the transaction came to its node by a redirection: nobody else gets it.
+func TestATransactionThatWasRedirectedLeavesNoTaintedConnectionBehind(t *testing.T) {
+	rig, r := overPinnedCluster(t, 0)
+	from, to := rig.Servers[2], rig.Servers[0]
+	c := r.login("root")
+	r.want(c, "1", "PFADD", "{foo}h", "a") // the proxy knows whose it was
+	if err := rig.MoveSlot(fooSlot, from, to); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // by a redirection, and once more
+		r.want(c, "OK", "MULTI")
+		r.want(c, "QUEUED", "PFDEBUG", "ENCODING", "{foo}h")
+		r.want(c, "[sparse]", "EXEC")
+		eventually(t, 10*time.Second, "the connection of that EXEC has ended", func() bool {
+			list, err := to.Do("CLIENT", "LIST")
+			return err == nil && !strings.Contains(fmt.Sprint(list), "cmd=exec")
+		})
+	}
+}
+
+// What was queued while nobody knew where anything is has not been looked at: it
+// must not run on whichever node is found meanwhile.
+func TestWhatWasQueuedForANodeNobodyKnewDoesNotRun(t *testing.T) {
+	t.Parallel()
+	rig := redistest.StartCluster(t, 3, 0)
+	door, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := door.Addr().String()
+	door.Close()
+	r := withRig(t, "", func(s *setup) {
+		s.down = true
+		s.users["root"] = everything + " +flushall"
+		s.backend.Nodes = endpoints([]string{seed})
+		s.backend.Routing = backend.Routing{Kind: backend.Cluster}
+	})
+	for _, n := range rig.Servers { // each has a key of its own
+		for i := 0; ; i++ {
+			if v, err := n.Do("SET", fmt.Sprintf("k%d", i), "v"); err == nil && v == "OK" {
+				break
+			}
+		}
+	}
+	c := r.login("root")
+	r.want(c, "OK", "MULTI")
+	r.want(c, "QUEUED", "FLUSHALL")
+	if door, err = net.Listen("tcp", seed); err != nil {
+		t.Fatal(err)
+	}
+	defer door.Close()
+	go func() {
+		for {
+			in, err := door.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", rig.Addrs()[0])
+			if err != nil {
+				in.Close()
+				continue
+			}
+			go func() { io.Copy(out, in); out.Close() }()
+			go func() { io.Copy(in, out); in.Close() }()
+		}
+	}()
+	other := r.login("root")
+	eventually(t, 10*time.Second, "the nodes are known", func() bool {
+		_, err := other.Do("GET", "x")
+		return err == nil
+	})
+	r.fails(c, "ERR backend unavailable", "EXEC")
+	for i, n := range rig.Servers {
+		if v, err := n.Do("DBSIZE"); err != nil || v != int64(1) {
+			t.Errorf("node %d holds %v, %v", i, v, err)
+		}
+	}
+	r.want(c, "OK", "MULTI")
+	r.want(c, "[]", "EXEC")
 }

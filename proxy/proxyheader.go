@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -216,6 +217,14 @@ func sendersOf(o *ListenerOptions) *senders {
 		s.networks = append(s.networks, p.Masked())
 	}
 	return s
+}
+
+// same reports whether both are the same peers.
+func (s *senders) same(as *senders) bool {
+	if s == nil || as == nil {
+		return s == as
+	}
+	return s.unix == as.unix && slices.Equal(s.networks, as.networks)
 }
 
 // include reports whether a peer may send a header. An invalid address is that

@@ -119,10 +119,7 @@ func (s *session) enroll(pr *acl.Principal, forced bool) bool {
 	}
 	w := s.w
 	l := w.limitsOf(pr.User)
-	key := quotaKey{user: pr.User.Name()}
-	if w.policy.User(key.user) == nil {
-		key.issuer = pr.Issuer
-	}
+	key := w.keyOf(pr)
 	if l == (acl.Limits{}) {
 		s.withdraw()
 		return true
@@ -155,6 +152,7 @@ func (s *session) withdraw() {
 	}
 	s.pace.share = nil
 	h.quota.bytes.draw(s.w.sinceEpoch(), int64(s.bytesIn+s.bytesOut-s.pace.metered))
+	h.dismiss(s)
 	if h.sessions--; h.sessions == 0 {
 		h.timer.Stop()
 		h.quota.commands.give(h.tokens)
@@ -172,9 +170,34 @@ func (w *worker) wake(h *share) {
 	waiting := h.waiting
 	h.waiting = nil
 	for _, s := range waiting {
-		s.pace.broke = false
+		s.pace.broke, s.pace.queued = false, 0
+	}
+	for _, s := range waiting {
 		s.resume()
 	}
+}
+
+// await notes that a session waits. It reports whether it is the first one.
+func (h *share) await(s *session) bool {
+	if s.pace.queued > 0 {
+		return false
+	}
+	h.waiting = append(h.waiting, s)
+	s.pace.queued = len(h.waiting)
+	return len(h.waiting) == 1
+}
+
+// dismiss takes a session out of those who wait.
+func (h *share) dismiss(s *session) {
+	i, last := s.pace.queued-1, len(h.waiting)-1
+	if i < 0 {
+		return
+	}
+	h.waiting[i] = h.waiting[last]
+	h.waiting[i].pace.queued = i + 1
+	h.waiting[last] = nil
+	h.waiting = h.waiting[:last]
+	s.pace.queued = 0
 }
 
 // sinceEpoch is the turn's time as buckets count it.
@@ -218,13 +241,7 @@ func (s *session) meter() {
 	moved := s.bytesIn + s.bytesOut
 	h.quota.bytes.draw(now, int64(moved-s.pace.metered))
 	s.pace.metered = moved
-	was := s.pace.broke
-	s.pace.broke = owed > 0
-	if !s.pace.broke || was {
-		return
-	}
-	h.waiting = append(h.waiting, s)
-	if len(h.waiting) == 1 {
+	if s.pace.broke = owed > 0; s.pace.broke && h.await(s) {
 		s.w.collect(h, owed)
 	}
 }

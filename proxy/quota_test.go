@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -218,5 +219,42 @@ func TestANameThatTwoIssuersGiveIsTwoUsersToTheLimits(t *testing.T) {
 	}
 	if s := fmt.Sprint(len(st.w.srv.quotas.all)); s != "2" {
 		t.Fatal(s, "users are counted")
+	}
+}
+
+// Who leaves while the user's bytes are not paid for is not kept until they are,
+// and is not woken for a user it has nothing to do with any more.
+func TestWhoLeavesDoesNotWaitForItsUsersBytesAnyMore(t *testing.T) {
+	st := newStage(t, 3, 1)
+	st.limited(func(l *Limits) { l.BytesPerSecond = 1 << 10 })
+	echo := resp.AppendCommand(nil, [][]byte{[]byte("ECHO"), make([]byte, 4<<10)})
+	for range 3 {
+		for _, a := range st.sessions {
+			a.s.feed(echo)
+		}
+		st.flush()
+	}
+	h := st.sessions[0].s.pace.share
+	if len(h.waiting) != 3 {
+		t.Fatalf("%d wait, not all three", len(h.waiting))
+	}
+	st.sessions[0].s.withdraw()
+	if len(h.waiting) != 2 || slices.Contains(h.waiting, st.sessions[0].s) || st.sessions[0].s.pace.broke {
+		t.Fatalf("%d wait after one of three has left", len(h.waiting))
+	}
+	for range 100 { // whatever happens meanwhile, each waits once
+		for _, a := range st.sessions[1:] {
+			a.s.pace.broke = false
+			a.s.gauge()
+		}
+	}
+	if len(h.waiting) != 2 {
+		t.Fatalf("two wait in %d places", len(h.waiting))
+	}
+	st.sessions[2].s.withdraw()
+	st.now = st.now.Add(time.Hour)
+	st.fire()
+	if len(h.waiting) != 0 || st.sessions[1].s.pace.broke || st.sessions[1].desk.paused {
+		t.Fatal("who stayed does not go on")
 	}
 }

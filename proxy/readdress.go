@@ -136,9 +136,11 @@ func (l *listener) samePort(o *ListenerOptions) bool {
 	return l.opts.Network == "tcp" && o.Network == "tcp" && err == nil && err2 == nil && was == is
 }
 
-// renew gives a listener that goes on what may change in it.
-func (s *Server) renew(l *listener, o *ListenerOptions) {
-	l.senders.Store(sendersOf(o))
+// renew gives a listener that goes on what may change in it. It reports whether
+// whoever was let in would be let in again, as far as addresses go.
+func (s *Server) renew(l *listener, o *ListenerOptions) (stays bool) {
+	senders := sendersOf(o)
+	stays = senders.same(l.senders.Swap(senders))
 	if l.names.Swap(o.Names) != o.Names {
 		s.each(func(w *worker) { w.rename(l) })
 	}
@@ -151,9 +153,9 @@ func (s *Server) renew(l *listener, o *ListenerOptions) {
 		}
 	}
 	if o.TLS != nil {
-		l.tls.Store(o.TLS)
-		s.recertify(l)
+		s.present(l, o.TLS)
 	}
+	return stays
 }
 
 // open carries the plan out: new ways in accept, sockets change hands, and

@@ -29,6 +29,7 @@ const (
 	errUnavailable    = "ERR backend unavailable: the command was not sent"
 	errLost           = "ERR backend connection lost, the command may have run"
 	errOwnLimit       = "ERR backend connection limit reached"
+	errNoLogin        = "ERR backend login of this user failed: the command was not sent"
 	errOverloaded     = "ERR backend unavailable: too many commands are waiting for a connection"
 )
 
@@ -36,6 +37,7 @@ var (
 	replyUnavailable = resp.AppendError(nil, errUnavailable)
 	replyLost        = resp.AppendError(nil, errLost)
 	replyOwnLimit    = resp.AppendError(nil, errOwnLimit)
+	replyNoLogin     = resp.AppendError(nil, errNoLogin)
 	replyOverloaded  = resp.AppendError(nil, errOverloaded)
 )
 
@@ -48,6 +50,8 @@ func failureText(f backend.Failure) []byte {
 		return replyOverloaded
 	case backend.Limited:
 		return replyOwnLimit
+	case backend.NoLogin:
+		return replyNoLogin
 	default:
 		return replyUnavailable
 	}
@@ -124,6 +128,8 @@ func (s *session) refusalText(reason acl.Reason, args [][]byte, d acl.Decision) 
 		return errNoExpiry
 	case acl.ConnectionLimit:
 		return errOwnLimit
+	case acl.LoginBound:
+		return errLoginBound
 	case acl.RateLimited:
 		return errRateLimit
 	case acl.CommandUnsupported:

@@ -63,10 +63,11 @@ func (s *Server) Reload(o Options) error {
 		b.SetLogin(o.Backends[name].User, o.Backends[name].Password, o.Backends[name].TLS)
 		b.SetControlLogin(o.Backends[name].Routing)
 		b.SetDiscover(o.Backends[name].Discover)
+		b.SetLogins(o.Backends[name].Logins)
 	}
-	s.setLimits(o.Limits)
+	stays := s.setLimits(o.Limits)
 	for _, k := range plan.kept {
-		s.renew(k.listener, &o.Listeners[k.option])
+		stays = s.renew(k.listener, &o.Listeners[k.option]) && stays
 	}
 	if o.Auth.Tokens != s.tokens.Swap(o.Auth.Tokens) {
 		s.each((*worker).limitLogins)
@@ -74,10 +75,15 @@ func (s *Server) Reload(o Options) error {
 	s.refuseProbes.Store(o.RefuseProbes)
 	s.watch(o.EventsOn)
 	s.aclFile.Store(o.ACLFile)
-	if o.Policy != nil {
+	if o.Policy != nil && !(stays && s.inForce(o.Policy)) {
 		s.SetPolicy(o.Policy)
+	} else {
+		s.forgetTickets() // no ticket outlives a reload, whatever that was about
 	}
-	s.RejudgeTokens()
+	s.each((*worker).reintroduce)
+	if o.Auth.Tokens != nil {
+		s.RejudgeTokens()
+	}
 	s.open(plan)
 	s.leaveBackends(backends.former)
 	s.certified(o.Listeners)
@@ -118,8 +124,15 @@ func (s *Server) reloadable(o *Options) error {
 }
 
 // setLimits puts limits in force: for those who come at once, on each loop with
-// its next turn. Whoever is in stays in.
-func (s *Server) setLimits(l Limits) {
+// its next turn. Whoever is in stays in. It reports whether they are those that
+// were in force.
+func (s *Server) setLimits(l Limits) (same bool) {
+	s.mu.Lock()
+	same = s.limits == l
+	s.mu.Unlock()
+	if same {
+		return true
+	}
 	s.memory.Store(l.Memory)
 	s.handshakeTimeout.Store(int64(l.HandshakeTimeout))
 	s.gate.setLimits(l)
@@ -127,6 +140,7 @@ func (s *Server) setLimits(l Limits) {
 	s.limits = l
 	s.mu.Unlock()
 	s.each(func(w *worker) { w.relimit(l) })
+	return false
 }
 
 // relimit holds open sessions to new limits, too.
@@ -158,13 +172,23 @@ func (s *Server) SetPolicy(p *acl.Policy) {
 	s.changes.mu.Lock()
 	defer s.changes.mu.Unlock()
 	s.forgetChanges()
+	s.changes.filed = p
 	// A reload is read against the table there was when it began.
 	if with, err := s.withFound(p); err == nil {
 		p = with
 	} else {
 		s.log.Error("what was learned from backends is out of force until the next reload", zap.Error(err))
 	}
+	s.changes.filedAs = p
 	s.install(p, false)
+}
+
+// inForce reports whether SetPolicy would change nothing: the files brought this
+// very policy last time, and nothing has changed it since.
+func (s *Server) inForce(p *acl.Policy) bool {
+	s.changes.mu.Lock()
+	defer s.changes.mu.Unlock()
+	return s.changes.filed == p && s.changes.filedAs == s.policy.Load() && len(s.changes.deleted) == 0
 }
 
 // rejudge holds every open session against a new policy. Where it was changed at

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/backend"
 )
 
@@ -32,6 +34,7 @@ type side struct {
 	router     *backend.Router // nil: the backend is one node
 	pipe       *backend.Pipeline
 	db, proto  int // of pipe
+	as         backend.Identity
 	generation uint64
 	wrote      int32
 }
@@ -113,12 +116,12 @@ func (s *session) goTo(i int) {
 		return
 	}
 	was, is := &x.sides[x.now], &x.sides[i]
-	was.pipe, was.db, was.proto, was.generation, was.wrote = s.pipe, s.db, s.proto, s.generation, s.wrote
+	was.pipe, was.db, was.proto, was.as, was.generation, was.wrote = s.pipe, s.db, s.proto, s.as, s.generation, s.wrote
 	if a := s.apart; a != nil && a.own != nil && s.pipe == a.own.Pipeline() {
 		was.pipe = nil // it is found again as long as it is the session's
 	}
 	x.now = i
-	s.facts.backend, s.router, s.pipe, s.generation, s.wrote = is.name, is.router, is.pipe, is.generation, is.wrote
+	s.facts.backend, s.router, s.pipe, s.as, s.generation, s.wrote = is.name, is.router, is.pipe, is.as, is.generation, is.wrote
 	if is.db != s.db || is.proto != s.proto {
 		s.pipe = nil // the session is in another database since, or speaks otherwise
 	}
@@ -131,6 +134,31 @@ func (s *session) goTo(i int) {
 // the backend that it is at.
 func (s *session) ownHere() bool {
 	return s.apart != nil && s.apart.own != nil && (s.routes == nil || s.routes.own == s.routes.now)
+}
+
+// asAt is the login that the session's user has at one of the backends.
+func (s *session) asAt(i int) backend.Identity {
+	if i == s.routes.now {
+		return s.as
+	}
+	return s.routes.sides[i].as
+}
+
+// introduceElsewhere is introduceAs for the backends that the session isn't at.
+func (s *session) introduceElsewhere(u *acl.User) {
+	x := s.routes
+	for i := range x.sides {
+		d := &x.sides[i]
+		id := s.w.identityOf(d.name, u)
+		if i == x.now || d.as == id {
+			continue
+		}
+		if s.apart != nil && s.apart.why != 0 && x.own == i {
+			s.expire(audit.ClosePolicyChanged)
+			return
+		}
+		d.as, d.pipe, d.generation = id, backend.Departed(), ^uint64(0)
+	}
 }
 
 // strays reports that a call over several backends has to wait until all that is

@@ -67,10 +67,7 @@ func (g *gather) sendHere(part int, args [][]byte) {
 	}
 }
 
-// key is the session's shared connection, as far as it can choose.
-func (s *session) key() backend.Key { return backend.Key{DB: s.db, Proto: s.proto} }
-
-// sideOf is a part of a call for one group of keys of one backend.
+// sidePart is a part of a call for one group of keys of one backend.
 type sidePart struct {
 	side, group, shard int
 	args               [][]byte
@@ -254,6 +251,7 @@ func (s *session) probeDB(n int, done func(error)) {
 	left := len(s.routes.sides)
 	var failed error
 	for i := range s.routes.sides {
+		k.As = s.asAt(i)
 		s.w.probe(s.routes.sides[i].name, k, func(err error) {
 			if failed == nil {
 				failed = err

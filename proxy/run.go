@@ -23,8 +23,8 @@ func (s *session) unhindered() bool {
 func (s *session) run() (args [][]byte, more bool, err error) {
 	w, call := s.w, &s.call
 	user, policy, table := s.user, w.policy, w.table
-	room := min(w.limits.InFlight-s.slots.len(), int(s.pace.turn-s.commands))
-	bytes := maxInFlightBytes - s.slots.owed
+	room, bytes := s.window()
+	room = min(room, int(s.pace.turn-s.commands))
 	out, n, size := s.pipe.Output(), 0, 0
 	for more = true; ; {
 		if n >= room || size >= bytes {

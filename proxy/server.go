@@ -75,6 +75,7 @@ func NewServer(o Options) (*Server, error) {
 	o.Limits = o.Limits.withDefaults()
 	s := &Server{opts: o, log: o.Logger, fatal: make(chan error, 1), shutdown: o.Shutdown}
 	s.policy.Store(o.Policy)
+	s.changes.filed, s.changes.filedAs = o.Policy, o.Policy
 	o.Policy.InForce()
 	s.born, s.runID = time.Now(), newRunID()
 	s.refuseProbes.Store(o.RefuseProbes)

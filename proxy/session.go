@@ -46,6 +46,7 @@ type session struct {
 	name       []byte
 	libName    []byte
 	libVer     []byte
+	as         backend.Identity // the login of its own that its user has at the backend; 0: none
 	pipe       *backend.Pipeline
 	router     *backend.Router // nil: the backend is one node
 	routes     *routes         // nil: all keys are of one backend
@@ -65,25 +66,28 @@ type session struct {
 	wrote      int32  // over several nodes: the group of the last write's keys, counted from 1; 0: none
 	trial      *trial // an attempt to log in that is not answered yet
 	lease      *lease // nil: what was proved does not end by itself
+	kin        *kin   // the user's sessions on this loop; nil: not authenticated
 
 	pace pace  // the limits it is held to
 	pour *pour // a request whose last argument is being handed on
 
-	apart     *apart           // nil: nothing but shared calls
-	gathered  int64            // of answers that shards have given to calls made of parts
-	kept      int64            // what account last counted
-	held      [][]byte         // a call that waits until every owed reply has arrived
-	waiting   bool             // a call's answer is being made elsewhere; not fed
-	paused    bool             // the socket is not read
-	eof       bool             // the client has said all it will say
-	finishing bool             // nothing new is read; closes when owed replies have left
-	ended     bool             // the connection is closing, nothing more is appended
-	cut       bool             // what it is still owed was dropped
-	full      bool             // more output waits than a client that is read may have
-	pushing   bool             // a push is half out: nothing may stand within it
-	stuck     bool             // the node takes calls slower than they come; eased follows
-	decision  metrics.Decision // on the call being served, if it is served
-	reason    audit.CloseReason
+	apart     *apart   // nil: nothing but shared calls
+	gathered  int64    // of answers that shards have given to calls made of parts
+	kept      int64    // what account last counted
+	held      [][]byte // a call that waits until every owed reply has arrived
+	waiting   bool     // a call's answer is being made elsewhere; not fed
+	paused    bool     // the socket is not read
+	eof       bool     // the client has said all it will say
+	finishing bool     // nothing new is read; closes when owed replies have left
+	ended     bool     // the connection is closing, nothing more is appended
+	cut       bool     // what it is still owed was dropped
+
+	bequeathed bool             // its calls count as ones of a client that has left
+	full       bool             // more output waits than a client that is read may have
+	pushing    bool             // a push is half out: nothing may stand within it
+	stuck      bool             // the node takes calls slower than they come; eased follows
+	decision   metrics.Decision // on the call being served, if it is served
+	reason     audit.CloseReason
 
 	prev, next *session // the worker's list
 }
@@ -282,8 +286,11 @@ func wireSize(args [][]byte) int {
 
 // Reply implements backend.Waiter.
 func (s *session) Reply(tag uint64, n int, p []byte, last bool) {
-	if s.ended {
-		return // the client has left: its replies are swallowed
+	if s.ended { // the client has left
+		if last {
+			s.swallow(tag, n)
+		}
+		return
 	}
 	r, head := s.slots.find(tag, n)
 	if r == nil {
@@ -329,9 +336,9 @@ func (s *session) Reply(tag uint64, n int, p []byte, last bool) {
 func (s *session) Fail(tag uint64, f backend.Failure) {
 	if f == backend.Broken {
 		s.cutOff(audit.ClosePanic)
-		return
 	}
 	if s.ended {
+		s.swallow(tag, 1)
 		return
 	}
 	r, _ := s.slots.find(tag, 1)

@@ -26,11 +26,16 @@ type transaction struct {
 	moved   bool     // one of the selects was carried out
 	db      int      // by that one
 
-	at     spot   // over several nodes: of the keys
-	apart  bool   // which lie apart
-	writes bool   // it may write to them
-	asking bool   // the node is about to get their slot
-	astray []byte // what the node said of a call that belongs elsewhere
+	names   *command.Names // by which its calls were read
+	unheard error          // one of them is called otherwise now, or nothing
+	asked   [][]byte       // that one, as its client called it
+
+	at       spot   // over several nodes: of the keys
+	apart    bool   // which lie apart
+	writes   bool   // it may write to them
+	asking   bool   // the node is about to get their slot
+	homeless bool   // something was queued while it was not known where anything is
+	astray   []byte // what the node said of a call that belongs elsewhere
 
 	side   int  // over several backends: whose its keys are
 	placed bool // side is known
@@ -68,7 +73,7 @@ func (s *session) multi() {
 		s.fail(errNested)
 		return
 	}
-	s.aside().txn = &transaction{}
+	s.aside().txn = &transaction{names: s.names}
 	s.ok()
 }
 
@@ -115,6 +120,7 @@ func (s *session) queue(args [][]byte) bool {
 	if s.router != nil && !s.queuePlace(args) {
 		return true
 	}
+	s.requeued(t)
 	if t.dirty { // it can't run any more: there is no need to keep it
 		s.emit(replyQueued)
 		return true
@@ -265,7 +271,7 @@ func (s *session) exec() {
 	}
 	if text := s.rejudge(t); text != "" {
 		s.endTransaction()
-		s.fail(errExecRefused + text)
+		s.fail(errExecRefused + strings.TrimPrefix(text, "ERR "))
 		return
 	}
 	if s.routes != nil && !s.execSide(t) {
@@ -319,9 +325,15 @@ func (o *opener) Reply(_ uint64, _ int, p []byte, _ bool) {
 
 func (o *opener) Fail(uint64, backend.Failure) {}
 
-// rejudge holds what is queued against the policy now in force. It gives the
-// reason against it, as the client would have read it.
+// rejudge holds what is queued against the names and the policy now in force. It
+// gives the reason against it, as the client would have read it.
 func (s *session) rejudge(t *transaction) string {
+	if s.requeued(t); t.unheard != nil {
+		reason := faultReason(t.unheard)
+		s.unheardOf(t.asked)
+		s.noteRefusal(reason, acl.Decision{})
+		return s.refusalText(reason, t.asked, acl.Decision{})
+	}
 	for _, args := range t.calls {
 		reason, d := acl.None, acl.Decision{}
 		if err := s.w.table.Parse(args, &s.call); err != nil {

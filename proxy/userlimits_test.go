@@ -1,10 +1,17 @@
 package proxy_test
 
 import (
+	"fmt"
+	"io"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/proxy/redistest"
 )
 
@@ -116,5 +123,128 @@ func TestBytesAboveTheRateComeLater(t *testing.T) {
 	r.want(other, "PONG", "PING")
 	if took := time.Since(began); took < 300*time.Millisecond {
 		t.Errorf("6 MiB took %v at 4 MiB/s", took)
+	}
+}
+
+// What a session hears without asking counts as what it asks for: messages wait
+// at the node until those before them are paid for, and none is lost.
+func TestMessagesAboveTheRateComeLater(t *testing.T) {
+	for _, proto := range []string{"2", "3"} {
+		t.Run("RESP"+proto, func(t *testing.T) {
+			r := withRig(t, redistest.Start(t).Addr(), func(s *setup) {
+				s.source = func(src *acl.Source) { edit(src, "app").Limits.BytesPerSecond = 4 << 20 }
+				s.users = map[string]string{"app": "on >app-pw &* +@pubsub +hello +ping", "root": everything}
+			})
+			c, from := r.login("app"), r.login("root")
+			if _, err := c.Do("HELLO", proto); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Do("SUBSCRIBE", "news"); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			value := string(make([]byte, 1<<20))
+			for range 8 { // one second's worth is there at once
+				if n, err := from.Do("PUBLISH", "news", value); n != int64(1) {
+					t.Fatal(n, err)
+				}
+			}
+			for range 8 {
+				v, err := c.Receive()
+				if pushed, ok := v.(redistest.Push); ok {
+					v = []any(pushed)
+				}
+				if items, ok := v.([]any); err != nil || !ok || len(items) != 3 || items[2] != value {
+					t.Fatalf("%T, %v", v, err)
+				}
+			}
+			if took := time.Since(began); took < 500*time.Millisecond {
+				t.Errorf("8 MiB of messages took %v at 4 MiB/s", took)
+			}
+		})
+	}
+}
+
+// Who leaves with calls under way and comes back, over and over, has no more of
+// them under way than one who stays, also where a call is made as several. Others
+// are not held up, and all is as it was when the node has answered.
+func TestComingBackInALoopPutsNoMoreCallsUnderWay(t *testing.T) {
+	for name, call := range map[string][]string{
+		"one node": {"SET", "app:k", "v"},
+		"shards":   {"MSET", "app:a", "1", "app:b", "2", "app:c", "3", "app:d", "4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes := []*redistest.Server{redistest.Start(t)}
+			if name == "shards" {
+				nodes = append(nodes, redistest.Start(t))
+			}
+			r := withRig(t, nodes[0].Addr(), func(s *setup) {
+				s.workers, s.limits.InFlight = 1, 16
+				if len(nodes) > 1 {
+					d, err := backend.NewDistribution("modula", "crc16", "", []backend.Member{{Name: "a", Weight: 1}, {Name: "b", Weight: 1}})
+					if err != nil {
+						t.Fatal(err)
+					}
+					s.backend.Nodes = endpoints([]string{nodes[0].Addr(), nodes[1].Addr()})
+					s.backend.Routing = backend.Routing{Kind: backend.Sharded, Distribution: d}
+				}
+			})
+			for _, n := range nodes {
+				for _, cmd := range []string{"CONFIG RESETSTAT", "CLIENT PAUSE 60000 WRITE"} {
+					if _, err := n.Do(strings.Fields(cmd)...); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			all := redistest.Encode("AUTH", "app", "app-pw")
+			for range 16 {
+				all = append(all, redistest.Encode(call...)...)
+			}
+			for i := range 40 {
+				raw, err := net.Dial("tcp", r.addr("plain"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := raw.Write(all); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadFull(raw, make([]byte, len("+OK\r\n"))); err != nil {
+					t.Fatal(err)
+				}
+				raw.(*net.TCPConn).SetLinger(0) // gone at once, and not only silent
+				raw.Close()
+				eventually(t, 10*time.Second, "it has left", func() bool {
+					n := 0
+					for _, ev := range r.events.all() {
+						if ev.is("close_conn", "user", "app") {
+							n++
+						}
+					}
+					return n == i+1
+				})
+			}
+			other := r.login("root")
+			r.want(other, "PONG", "PING")
+			for _, n := range nodes {
+				if _, err := n.Do("CLIENT", "UNPAUSE"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.want(r.login("app"), "OK", call...)
+			calls := regexp.MustCompile(`cmdstat_` + strings.ToLower(call[0]) + `:calls=(\d+),`)
+			for _, n := range nodes {
+				info, err := n.Do("INFO", "commandstats")
+				if err != nil {
+					t.Fatal(err)
+				}
+				found := calls.FindStringSubmatch(fmt.Sprint(info))
+				if found == nil {
+					t.Fatal("the node has run none")
+				}
+				if ran, _ := strconv.Atoi(found[1]); ran > 16+1 {
+					t.Errorf("%d calls were under way at once, one client may have 16", ran-1)
+				}
+			}
+		})
 	}
 }

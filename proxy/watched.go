@@ -9,6 +9,9 @@ import (
 // watch has allowed calls on keys and channels of these patterns recorded, on
 // every loop from its next turn on; none: nothing is watched.
 func (s *Server) watch(patterns []string) {
+	if s.watched.Load().Of(patterns) {
+		return
+	}
 	globs := acl.NewGlobs(patterns)
 	s.watched.Store(globs)
 	s.each(func(w *worker) { w.watched = globs })

@@ -42,7 +42,18 @@ func (s *session) roomy() bool {
 }
 
 func (s *session) inWindow() bool {
-	return s.detours == 0 && s.slots.len() < s.w.limits.InFlight && s.slots.owed < maxInFlightBytes
+	calls, bytes := s.window()
+	return s.detours == 0 && calls > 0 && bytes > 0
+}
+
+// window is how many more calls, and bytes of them, may be under way: for the
+// session, beside those that its user's clients have left behind.
+func (s *session) window() (calls, bytes int) {
+	calls, bytes = s.w.limits.InFlight-s.slots.len(), maxInFlightBytes-s.slots.owed
+	if k := s.kin; k != nil {
+		calls, bytes = calls-k.calls, bytes-k.bytes
+	}
+	return calls, bytes
 }
 
 // gauge looks at both ends. Calls that the node does not take would pile up in
@@ -95,6 +106,7 @@ func (s *session) backpressure() {
 		s.port.Pause()
 		s.w.count.Pause(s.obstacle())
 	}
+	s.await()
 	s.retry()
 }
 
@@ -144,6 +156,7 @@ func (s *session) resume() {
 	}
 	s.gauge()
 	if !s.fed() {
+		s.await()
 		if s.paused {
 			s.retry()
 		}

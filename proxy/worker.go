@@ -32,12 +32,14 @@ type worker struct {
 	own      func(name string, k backend.Key, account string, owner backend.Owner) (*backend.Own, backend.Failure)
 	probe    func(name string, k backend.Key, done func(error))
 	aside    func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) // for one big request
+	identity func(name, user string) backend.Identity                              // of a user of the policy at a backend; nil: none has one
 	sessions *session                                                              // head of the list
 	count    *metrics.Loop
 	whole    latency // of calls, until they are handed to count
 	behind   latency // of the backends
 	scratch  []byte  // for building one local reply
 	shares   map[*quota]*share
+	kin      map[quotaKey]*kin
 	senders  loop.Timer // when the first of those may be out of time who have begun a command
 
 	watchingSenders bool // that timer runs
@@ -70,6 +72,7 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 	w.count = srv.metrics.NewLoop()
 	w.pipeline, w.own, w.probe = w.pooled, w.ownConnection, w.probePool
 	w.aside = func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) { return w.pool(name).Aside(k) }
+	w.identity = func(name, user string) backend.Identity { return srv.backend(name).Identity(user) }
 	w.setLimits(w.limits)
 	for name := range srv.backends.Load().now {
 		w.pool(name)
@@ -207,7 +210,7 @@ func (w *worker) renew(s *session) bool {
 	a := s.attempt()
 	a.Lenient = w.lenient
 	pr, reason := w.policy.Renew(s.who, &a)
-	if reason != acl.None {
+	if reason != acl.None || s.fixed(&pr) {
 		return false
 	}
 	s.speakFor(pr)

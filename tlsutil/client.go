@@ -20,6 +20,8 @@ type ClientOptions struct {
 	ServerName      string // the name the backend's certificate must have; empty: the host that is dialled
 	MinVersion      uint16 // tls.VersionTLS12 or tls.VersionTLS13; 0: TLS 1.2
 
+	Parsed *Parsed // spares parsing anew what has not changed; nil: everything is
+
 	now func() time.Time // tests give the time
 }
 
@@ -99,9 +101,12 @@ func loadClientGeneration(opts ClientOptions) (g *clientGeneration, err error) {
 	if opts.now == nil {
 		opts.now = time.Now
 	}
+	parsed := opts.Parsed
+	opts.Parsed = nil // of this load alone
 	var seen [sha256.Size]byte
-	for range loadAttempts {
-		l := newLoader(opts.now())
+	for n := range loadAttempts {
+		l := newLoader(opts.now(), parsed)
+		l.again = n > 0
 		if g = l.clientGeneration(opts); g != nil {
 			return g, nil
 		}

@@ -144,7 +144,7 @@ func TestLoadClient_refuses(t *testing.T) {
 
 func TestLoadClient_without_CA_trusts_the_machine_and_nobody_else(t *testing.T) {
 	r := newRig(t)
-	l := newLoader(time.Now())
+	l := newLoader(time.Now(), nil)
 	if pool := l.systemRoots(); pool.Equal(x509.NewCertPool()) && l.err() == nil {
 		t.Error("no roots and no fault")
 	}

@@ -33,24 +33,24 @@ func (l *loader) crls(files []string, missing CRLMissing, trusted []*x509.Certif
 		if !ok {
 			continue
 		}
-		blobs, f := crlBlobs(data)
+		lists, f := once(l.parsed, "crl "+file, data, func(data []byte) (*crlFile, *Fault) { return parseCRLs(file, data) })
 		if f != nil {
 			l.fault("crl", file, f.What, f.Hint, f.Err)
 			continue
 		}
-		for i, der := range blobs {
-			list, f := parseCRL(der)
+		for i, list := range lists.good {
+			f := lists.bad[i]
 			if f == nil {
 				f = list.fromTrusted(trusted)
 			}
 			if f != nil {
-				if len(blobs) > 1 {
-					f.What = fmt.Sprintf("list %d %s", i+1, f.What)
+				what := f.What
+				if len(lists.good) > 1 {
+					what = fmt.Sprintf("list %d %s", i+1, what)
 				}
-				l.fault("crl", file, f.What, f.Hint, f.Err)
+				l.fault("crl", file, what, f.Hint, f.Err)
 				continue
 			}
-			list.file = file
 			key := string(list.list.RawIssuer)
 			set.byIssuer[key] = append(set.byIssuer[key], list)
 			l.judgeCRL(list, missing, trusted)
@@ -66,6 +66,29 @@ func (l *loader) crls(files []string, missing CRLMissing, trusted []*x509.Certif
 		}
 	}
 	return set
+}
+
+// crlFile is what a file of revocation lists holds: at each index a list, or what
+// is wrong with it.
+type crlFile struct {
+	good []*crl
+	bad  []*Fault
+}
+
+func parseCRLs(file string, data []byte) (*crlFile, *Fault) {
+	blobs, f := crlBlobs(data)
+	if f != nil {
+		return nil, f
+	}
+	lists := &crlFile{}
+	for _, der := range blobs {
+		list, f := parseCRL(der)
+		if f == nil {
+			list.file = file
+		}
+		lists.good, lists.bad = append(lists.good, list), append(lists.bad, f)
+	}
+	return lists, nil
 }
 
 // crlBlobs gives the DER of every list in a file.

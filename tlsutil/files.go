@@ -1,6 +1,7 @@
 package tlsutil
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"crypto/tls"
@@ -24,14 +25,16 @@ const maxFileSize = 4 << 20
 // loader reads the files of one generation and collects what is wrong with them.
 type loader struct {
 	now      time.Time
+	parsed   *Parsed   // what an earlier load made of files; nil: nothing is known
+	again    bool      // what was seen does not fit: it may have changed
 	sum      hash.Hash // over everything read, in order
 	notAfter map[string]time.Time
 	warnings []Fault
 	faults   []error
 }
 
-func newLoader(now time.Time) *loader {
-	return &loader{now: now, sum: sha256.New(), notAfter: make(map[string]time.Time)}
+func newLoader(now time.Time, parsed *Parsed) *loader {
+	return &loader{now: now, parsed: parsed, sum: sha256.New(), notAfter: make(map[string]time.Time)}
 }
 
 func (l *loader) err() error { return errors.Join(l.faults...) }
@@ -56,11 +59,11 @@ func (l *loader) pair(certificateFile, keyFile string) (pair tls.Certificate, ok
 	if !certOK || !keyOK {
 		return pair, false
 	}
-	chain, f := parseChain(certPEM)
+	chain, f := once(l.parsed, "chain", certPEM, parseChain)
 	if f != nil {
 		l.fault("certificate", certificateFile, f.What, f.Hint, f.Err)
 	}
-	key, f := parseKey(keyPEM)
+	key, f := once(l.parsed, "key", keyPEM, parseKey)
 	if f != nil {
 		l.fault("key", keyFile, f.What, f.Hint, f.Err)
 	}
@@ -92,12 +95,12 @@ func (l *loader) authorities(setting, file string) (pool *x509.CertPool, list []
 	if !ok {
 		return nil, nil
 	}
-	list, f := parseAuthorities(data)
+	trusted, f := once(l.parsed, "authorities", data, poolOf)
 	if f != nil {
 		l.fault(setting, file, f.What, f.Hint, f.Err)
 		return nil, nil
 	}
-	pool = x509.NewCertPool()
+	pool, list = trusted.pool, trusted.list
 	for _, c := range list {
 		if !c.IsCA {
 			l.warn(setting, file, fmt.Sprintf("%q is not a CA certificate: only that very certificate is trusted through it", c.Subject),
@@ -107,10 +110,27 @@ func (l *loader) authorities(setting, file string) (pool *x509.CertPool, list []
 			l.warn(setting, file, fmt.Sprintf("the CA certificate %q expired on %s: what it issued is refused",
 				c.Subject, day(c.NotAfter)), "take it out of the file")
 		}
-		pool.AddCert(c)
 	}
 	l.noteExpiry(file, list)
 	return pool, list
+}
+
+// authorities are the certificates of a CA file, which nothing changes any more.
+type authorities struct {
+	pool *x509.CertPool
+	list []*x509.Certificate
+}
+
+func poolOf(data []byte) (authorities, *Fault) {
+	list, f := parseAuthorities(data)
+	if f != nil {
+		return authorities{}, f
+	}
+	pool := x509.NewCertPool()
+	for _, c := range list {
+		pool.AddCert(c)
+	}
+	return authorities{pool, list}, nil
 }
 
 // noteExpiry keeps the earliest end of a file's certificates: a chain is worth
@@ -125,50 +145,62 @@ func (l *loader) noteExpiry(file string, list []*x509.Certificate) {
 
 // read gives the content of a regular file and judges its mode by the opened
 // descriptor, so that what was judged is what was read.
-func (l *loader) read(setting, file string, secret bool) ([]byte, bool) {
+func (l *loader) read(setting, file string, secret bool) (fileData, bool) {
 	return l.readAtMost(setting, file, secret, maxFileSize)
 }
 
-func (l *loader) readAtMost(setting, file string, secret bool, most int64) ([]byte, bool) {
+func (l *loader) readAtMost(setting, file string, secret bool, most int64) (c fileData, ok bool) {
 	if file == "" {
 		l.fault(setting, "", "no file is named", "name a PEM file", nil)
-		return nil, false
+		return c, false
 	}
+	text, mode, seen := l.parsed.seen(file)
+	if !seen || l.again {
+		if text, mode, ok = l.open(setting, file, most); !ok {
+			return c, false
+		}
+	}
+	c = fileData{data: text, sum: sha256.Sum256(text)}
+	fmt.Fprintf(l.sum, "%s %d\n", setting, len(c.data))
+	l.sum.Write(c.sum[:])
+	switch {
+	case len(c.data) == 0:
+		l.fault(setting, file, "is empty", "write the file under another name and rename it into place", nil)
+		return c, false
+	case int64(len(c.data)) > most:
+		l.fault(setting, file, fmt.Sprintf("is larger than %d bytes", most), "is this the right file?", nil)
+		return c, false
+	}
+	if secret || holdsKey(c.data) {
+		return c, l.keyMode(setting, file, mode)
+	}
+	return c, true
+}
+
+// open reads a regular file, one byte more than most of it if it has them.
+func (l *loader) open(setting, file string, most int64) (text []byte, mode fs.FileMode, ok bool) {
 	// Looked at before opening it: opening a named pipe would wait for a writer.
 	info, err := os.Stat(file)
 	if err == nil && !info.Mode().IsRegular() {
 		l.fault(setting, file, "is not a regular file", "name a PEM file", nil)
-		return nil, false
+		return nil, 0, false
 	}
 	if err != nil {
-		return nil, l.unreadable(setting, file, err)
+		return nil, 0, l.unreadable(setting, file, err)
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, l.unreadable(setting, file, err)
+		return nil, 0, l.unreadable(setting, file, err)
 	}
 	defer f.Close()
 	if info, err = f.Stat(); err != nil {
-		return nil, l.unreadable(setting, file, err)
+		return nil, 0, l.unreadable(setting, file, err)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err != nil {
-		return nil, l.unreadable(setting, file, err)
+	data := bytes.NewBuffer(make([]byte, 0, min(max(info.Size(), 0), most)+bytes.MinRead))
+	if _, err := data.ReadFrom(io.LimitReader(f, most+1)); err != nil {
+		return nil, 0, l.unreadable(setting, file, err)
 	}
-	fmt.Fprintf(l.sum, "%s %d\n", setting, len(data))
-	l.sum.Write(data)
-	switch {
-	case len(data) == 0:
-		l.fault(setting, file, "is empty", "write the file under another name and rename it into place", nil)
-		return nil, false
-	case int64(len(data)) > most:
-		l.fault(setting, file, fmt.Sprintf("is larger than %d bytes", most), "is this the right file?", nil)
-		return nil, false
-	}
-	if secret || holdsKey(data) {
-		return data, l.keyMode(setting, file, info.Mode())
-	}
-	return data, true
+	return data.Bytes(), info.Mode(), true
 }
 
 // unreadable notes the fault and is always false.

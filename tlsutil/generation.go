@@ -25,6 +25,7 @@ type generation struct {
 	opts     ServerOptions
 	config   *tls.Config
 	sum      [sha256.Size]byte // of files and options
+	trust    [sha256.Size]byte // of those that say who is let in
 	notAfter map[string]time.Time
 	warnings []Fault
 	crls     *crlSet // nil: revocation is not checked
@@ -45,9 +46,12 @@ func loadGeneration(opts ServerOptions) (g *generation, err error) {
 	if opts.now == nil {
 		opts.now = time.Now
 	}
+	parsed := opts.Parsed
+	opts.Parsed = nil // of this load alone: it knows other listeners' keys
 	var seen [sha256.Size]byte
-	for range loadAttempts {
-		l := newLoader(opts.now())
+	for n := range loadAttempts {
+		l := newLoader(opts.now(), parsed)
+		l.again = n > 0
 		if g = l.generation(opts); g != nil {
 			return g, nil
 		}
@@ -69,12 +73,18 @@ func (l *loader) generation(opts ServerOptions) *generation {
 		config.Certificates = []tls.Certificate{pair}
 		l.judgeServer(opts.CertificateFile, pair.Leaf)
 	}
+	whole := l.sum
+	l.sum = sha256.New()
 	crls := l.clients(config, opts)
-	fmt.Fprintf(l.sum, "%v %d %v %v", opts.ClientAuth, config.MinVersion, opts.NoTickets, opts.CRLMissing)
+	fmt.Fprintf(l.sum, "%v %v", opts.ClientAuth, opts.CRLMissing)
+	trust := l.digest()
+	l.sum = whole
+	l.sum.Write(trust[:])
+	fmt.Fprintf(l.sum, "%d %v", config.MinVersion, opts.NoTickets)
 	if l.err() != nil {
 		return nil
 	}
-	g := &generation{opts: opts, config: config, sum: l.digest(), notAfter: l.notAfter, warnings: l.warnings, crls: crls}
+	g := &generation{opts: opts, config: config, sum: l.digest(), trust: trust, notAfter: l.notAfter, warnings: l.warnings, crls: crls}
 	config.VerifyConnection = g.verify
 	g.newKey()
 	return g
@@ -165,7 +175,7 @@ func inDate(c *x509.Certificate, now time.Time) bool {
 // again gives a generation with the same files and new ticket keys.
 func (g *generation) again() *generation {
 	config := g.config.Clone() // copies g's ticket keys, which newKey replaces
-	next := &generation{opts: g.opts, config: config, sum: g.sum, notAfter: g.notAfter, warnings: g.warnings, crls: g.crls}
+	next := &generation{opts: g.opts, config: config, sum: g.sum, trust: g.trust, notAfter: g.notAfter, warnings: g.warnings, crls: g.crls}
 	config.VerifyConnection = next.verify
 	next.newKey()
 	return next

@@ -62,6 +62,10 @@ type ServerOptions struct {
 	CRLFiles   []string
 	CRLMissing CRLMissing
 
+	// Parsed spares parsing anew what has not changed; nil: everything is. The
+	// files are read and judged all the same.
+	Parsed *Parsed
+
 	now func() time.Time // tests give the time
 }
 
@@ -204,6 +208,26 @@ func (s *Server) CRLs() []CRL { return s.current.Load().crls.describe() }
 // The error holds the faults (see Faults). Prepare asks this by itself; it is
 // for callers who build a new Server instead.
 func (s *Server) Succeeds(old *Server) error { return s.current.Load().succeeds(old.current.Load()) }
+
+// Same reports whether s was made of the same files, by name and content, and of
+// the same settings as other: nothing but their ticket keys differs.
+func (s *Server) Same(other *Server) bool {
+	a, b := s.current.Load(), other.current.Load()
+	return a.sum == b.sum && a.opts.sameFiles(&b.opts)
+}
+
+// sameFiles compares the names, which messages and metrics show; what the files
+// hold and all settings are in the sum of a generation.
+func (o *ServerOptions) sameFiles(as *ServerOptions) bool {
+	return o.CertificateFile == as.CertificateFile && o.KeyFile == as.KeyFile && o.ClientCAFile == as.ClientCAFile && slices.Equal(o.CRLFiles, as.CRLFiles)
+}
+
+// TrustsLike reports whether s takes the very clients that other takes: the same
+// authorities, revocation lists and demands. Only what it shows of itself may
+// differ.
+func (s *Server) TrustsLike(other *Server) bool {
+	return s.current.Load().trust == other.current.Load().trust
+}
 
 // Certificate gives the server's own certificate. It must not be changed.
 func (s *Server) Certificate() *x509.Certificate { return s.current.Load().config.Certificates[0].Leaf }

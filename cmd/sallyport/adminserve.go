@@ -19,7 +19,10 @@ import (
 )
 
 // access is what the admin endpoints know of their users. Reloads replace it.
-type access struct{ cfg atomic.Pointer[config.Config] }
+type access struct {
+	cfg     atomic.Pointer[config.Config]
+	guesses guesses
+}
 
 func (a *access) set(cfg *config.Config) { a.cfg.Store(cfg) }
 
@@ -37,7 +40,7 @@ func (a *access) identify(p admin.Proof) (admin.Caller, bool) {
 	}
 	switch {
 	case p.Token != "":
-		name = now.Users.ByToken([]byte(p.Token), time.Now())
+		name = a.guesses.judge(p, func(at time.Time) string { return now.Users.ByToken([]byte(p.Token), at) })
 	case p.TLS != nil:
 		id, err := tlsutil.IdentityOf(*p.TLS)
 		if err != nil || id == nil {
@@ -88,6 +91,7 @@ func (d *daemon) startAdmin(passed *sockets) error {
 			return fmt.Errorf("admin endpoints: %w", err)
 		}
 	}
+	d.access.guesses.begin(d.cfg.AuthFailures(), d.log)
 	server := admin.New(d.adminOptions(a))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -130,8 +134,11 @@ func (d *daemon) adminOptions(a *config.Admin) admin.Options {
 		Reload:     func(_ context.Context, who admin.Caller) error { return d.reloadFor(audit.MethodAPI, who.Name) },
 		Acted:      d.acted,
 		Named:      d.access.named,
-		Hosts:      a.Hosts,
-		Logger:     d.log,
+
+		FailureDelay: d.cfg.AuthFailureDelay(),
+
+		Hosts:  a.Hosts,
+		Logger: d.log,
 	}
 	if a.Users != nil {
 		o.Identify = d.access.identify

@@ -150,6 +150,10 @@ func loadsInPlace(t *testing.T, whole, block string) {
 	for _, ca := range []string{"operators.crt", "redis-ca.crt"} { // authorities of others
 		put(t, filepath.Join(folder, "tls", ca), readFile(t, filepath.Join(folder, "tls", "ca.crt")))
 	}
+	for _, name := range regexp.MustCompile(`password_file: ([a-z/-]+)`).FindAllStringSubmatch(whole, -1) {
+		must(t, os.MkdirAll(filepath.Join(folder, filepath.Dir(name[1])), 0o700))
+		put(t, filepath.Join(folder, name[1]), "a secret of this test\n")
+	}
 	put(t, filepath.Join(folder, "sallyport.yaml"), whole)
 	if cfg, problems := config.Load(filepath.Join(folder, "sallyport.yaml")); cfg == nil {
 		t.Errorf("a block of README does not load:\n%s\n%v", block, problems)

@@ -22,7 +22,7 @@ func (d *daemon) reloadFor(by audit.Method, who string) error {
 	defer d.over.ready("serving")
 	began, before := time.Now(), d.watch.before()
 	defer d.watch.done()
-	cfg, problems, named := config.LoadNaming(d.path, config.Keep{Hits: d.hits, Table: d.server.Table()})
+	cfg, problems, named := config.LoadNaming(d.path, config.Keep{Hits: d.hits, Table: d.server.Table(), Was: d.cfg, Seen: d.watch.seen})
 	d.watch.tried(before, began, named)
 	var written []string
 	if cfg != nil {

@@ -100,6 +100,58 @@ events: [{ sink: file, path: events.jsonl }]
 	}
 }
 
+// A reload that finds nothing changed is one all the same, on record and for tickets,
+// but the policy goes on, and with it whatever stands on it; not what was made at run
+// time, as whoever asks gets the files.
+func TestAReloadThatChangesNothingIsOne(t *testing.T) {
+	ca, err := tlsutil.NewDevCA()
+	must(t, err)
+	dir := t.TempDir()
+	server, err := ca.Server()
+	must(t, err)
+	put(t, filepath.Join(dir, "both.pem"), string(server.CertPEM)+string(server.KeyPEM))
+	put(t, filepath.Join(dir, "sallyport.yaml"), `
+listeners:
+  - name: gateway
+    address: 127.0.0.1:0
+    tls: { certificate: both.pem, key: both.pem }
+backends: { main: { nodes: ["127.0.0.1:1"] } }
+policy: { file: policy.yaml }
+events: [{ sink: file, path: events.jsonl }]
+`)
+	put(t, filepath.Join(dir, "policy.yaml"), "users: { root: { rules: 'on #"+acl.HashPassword([]byte("pw"))+" ~* &* +@all +acl|setuser' } }\n")
+	d := unwatched(t, dir)
+	at := d.server.Addr("gateway").String()
+	conf := &tls.Config{RootCAs: ca.Pool(), ServerName: "localhost", MaxVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(4)}
+	resumed := func(want bool, when string) {
+		t.Helper()
+		dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: patience}, Config: conf}
+		c, err := dialer.DialContext(t.Context(), "tcp", at)
+		must(t, err)
+		defer c.Close()
+		if got := c.(*tls.Conn).ConnectionState().DidResume; got != want {
+			t.Errorf("%s: resumed %v", when, got)
+		}
+	}
+	resumed(false, "first")
+	resumed(true, "again")
+	before := d.server.Policy()
+	must(t, d.reload(audit.MethodSignal))
+	if d.server.Policy() != before {
+		t.Error("the policy was put in force again")
+	}
+	resumed(false, "after a reload")
+	resumed(true, "with a new ticket")
+	if said := speak(t, at, conf, "AUTH root pw", "ACL SETUSER made on >made-pw ~* +@all"); said[1] != "+OK" {
+		t.Fatal(said)
+	}
+	must(t, d.reload(audit.MethodSignal))
+	if d.server.Policy().User("made") != nil {
+		t.Error("a user made at run time outlived a reload by hand")
+	}
+	waitForCount(t, filepath.Join(dir, "events.jsonl"), `"event":"reload","method":"signal","status":"ok"`, 2)
+}
+
 // waitForCount waits until a text stands in a file so many times.
 func waitForCount(t *testing.T, file, text string, n int) {
 	t.Helper()

@@ -44,6 +44,7 @@ type watch struct {
 	known map[string]contentSum // as of the last reload that was tried
 	force map[string]contentSum // as of the last one that succeeded
 	under bool                  // a reload is: what it read may be older than what is written now
+	texts map[string]*seen      // small files as before saw them, until done
 }
 
 // contentSum is what tells one state of a file from another. The zero value is
@@ -63,36 +64,78 @@ const (
 func look(files []string) map[string]contentSum {
 	sums := make(map[string]contentSum, len(files))
 	for _, f := range files {
-		sums[f] = sumOf(f)
+		sums[f], _ = seenNow(f, 0)
 	}
 	return sums
 }
 
 // sumOf covers the content, and the mode, which keys are judged by.
-func sumOf(file string) (sum contentSum) {
+func sumOf(file string) contentSum {
+	sum, _ := seenNow(file, 0)
+	return sum
+}
+
+// seen is a regular file as it was read.
+type seen struct {
+	text []byte
+	mode fs.FileMode
+}
+
+// seenNow gives a file's state, and the file if it has no more than most bytes.
+func seenNow(file string, most int) (sum contentSum, s *seen) {
+	h := sha256.New()
+	defer func() { h.Sum(sum[:0]) }()
 	info, err := os.Stat(file) // before opening: a named pipe would wait
 	if err != nil || !info.Mode().IsRegular() {
-		h := sha256.New()
 		io.WriteString(h, "unreadable")
 		if errors.Is(err, fs.ErrPermission) {
 			io.WriteString(h, ": permission")
 		}
-		h.Sum(sum[:0])
-		return sum
+		return sum, nil
 	}
-	h := sha256.New()
-	binary.Write(h, binary.BigEndian, uint32(info.Mode()))
 	f, err := os.Open(file)
-	if err == nil {
-		_, err = io.Copy(h, io.LimitReader(f, maxWatched))
-		f.Close()
-	}
 	if err != nil {
+		binary.Write(h, binary.BigEndian, uint32(info.Mode()))
 		io.WriteString(h, "unreadable")
+		return sum, nil
 	}
-	h.Sum(sum[:0])
-	return sum
+	defer f.Close()
+	if now, err := f.Stat(); err == nil {
+		info = now // of what is read
+	}
+	var mode [4]byte
+	binary.BigEndian.PutUint32(mode[:], uint32(info.Mode()))
+	h.Write(mode[:])
+	buf := lookBuffers.Get().(*[lookBuffer]byte)
+	defer func() {
+		clear(buf[:]) // it held keys
+		lookBuffers.Put(buf)
+	}()
+	var text []byte
+	for total := 0; ; {
+		n, err := f.Read(buf[:min(len(buf), maxWatched-total)])
+		h.Write(buf[:n])
+		if total += n; total <= most {
+			text = append(text, buf[:n]...)
+		}
+		switch {
+		case err == io.EOF || err == nil && total >= maxWatched:
+			if total <= most {
+				s = &seen{text, info.Mode()}
+			}
+			return sum, s
+		case err != nil:
+			io.WriteString(h, "unreadable")
+			return sum, nil
+		}
+	}
 }
+
+// lookBuffer is what is read of a file at a time. The buffers are kept: they would
+// be most of the garbage that a reload makes.
+const lookBuffer = 16 << 10
+
+var lookBuffers = sync.Pool{New: func() any { return new([lookBuffer]byte) }}
 
 func newWatch(log *zap.Logger) *watch {
 	return &watch{settle: watchSettle, pollEvery: watchPoll, log: log, hits: acl.NewHits(), poke: make(chan struct{}, 1), force: make(map[string]contentSum)}
@@ -114,14 +157,38 @@ func (w *watch) before() map[string]contentSum {
 	files := w.files
 	w.under = true
 	w.mu.Unlock()
-	return look(files)
+	sums, texts := make(map[string]contentSum, len(files)), make(map[string]*seen, len(files))
+	for _, f := range files {
+		var s *seen
+		if sums[f], s = seenNow(f, mostSeen); s != nil {
+			texts[f] = s
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.texts = texts
+	return sums
+}
+
+// mostSeen bounds the files that are read once for the look and the load.
+const mostSeen = 64 << 10
+
+// seen gives a file as before saw it, by its absolute path: what is loaded is then
+// what counts as known, and no file is read twice for one reload.
+func (w *watch) seen(file string) (text []byte, mode fs.FileMode, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s := w.texts[file]; s != nil {
+		return s.text, s.mode, true
+	}
+	return nil, 0, false
 }
 
 // done ends what before began.
 func (w *watch) done() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.under = false
+	w.under, w.texts = false, nil
 }
 
 // taken notes that what was tried last is in force.
@@ -150,7 +217,13 @@ func (w *watch) only(state map[string]contentSum, listed []string) bool {
 // tried notes that a reload has read files. What it read for the first time
 // may have changed since: such a file, if it is that young, counts as changed.
 func (w *watch) tried(before map[string]contentSum, began time.Time, files []string) {
-	now := look(files)
+	var fresh []string
+	for _, f := range files {
+		if _, seen := before[f]; !seen {
+			fresh = append(fresh, f)
+		}
+	}
+	now := look(fresh)
 	defer func() {
 		select {
 		case w.poke <- struct{}{}:

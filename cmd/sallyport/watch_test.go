@@ -312,12 +312,12 @@ func serving(t *testing.T, dir string) *daemon {
 
 // unwatched serves the configuration in a folder until the test ends. It reloads
 // only when the test has it do so.
-func unwatched(t *testing.T, dir string) *daemon {
+func unwatched(t testing.TB, dir string) *daemon {
 	t.Helper()
 	w := hasty(watchPoll)
 	path := filepath.Join(dir, "sallyport.yaml")
 	began := time.Now()
-	cfg, problems, named := config.LoadNaming(path, config.Keep{})
+	cfg, problems, named := config.LoadNaming(path, config.Keep{Hits: w.hits})
 	if cfg == nil {
 		t.Fatal(problems)
 	}

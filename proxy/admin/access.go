@@ -1,12 +1,14 @@
 package admin
 
 import (
+	"context"
 	"crypto/tls"
 	"mime"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // Role is what somebody may do here. Each may do what those below it may.
@@ -46,6 +48,7 @@ type Caller struct {
 type Proof struct {
 	TLS   *tls.ConnectionState // nil: plain HTTP
 	Token string               // of an Authorization header; empty: there is none
+	From  netip.Addr           // whose request it is; zero on a unix socket
 }
 
 const maxToken = 4096
@@ -59,6 +62,9 @@ func (s *Server) caller(r *http.Request) (Caller, bool) {
 		return Caller{Role: Owner}, true
 	}
 	p := Proof{TLS: r.TLS}
+	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		p.From = from.Addr()
+	}
 	if given, ok := r.Header["Authorization"]; ok {
 		scheme, token, _ := strings.Cut(given[0], " ")
 		if token = strings.TrimSpace(token); len(given) != 1 || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
@@ -71,6 +77,7 @@ func (s *Server) caller(r *http.Request) (Caller, bool) {
 
 // authorized answers whoever may not use an endpoint, and says false.
 func (s *Server) authorized(w http.ResponseWriter, r *http.Request, to *route) (Caller, bool) {
+	began := time.Now()
 	who, known := s.caller(r)
 	switch {
 	case known && who.Role >= to.needs:
@@ -78,6 +85,9 @@ func (s *Server) authorized(w http.ResponseWriter, r *http.Request, to *route) (
 	case to.needs == Anybody && !(s.mutual && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0)):
 		return who, true
 	case !known || who.Role == Anybody:
+		if _, tried := r.Header["Authorization"]; tried {
+			s.linger(r.Context(), began)
+		}
 		w.Header().Set("WWW-Authenticate", `Bearer realm="sallyport"`)
 		problem(w, http.StatusUnauthorized, "who are you? A certificate or a bearer token of admin.users says it")
 	default:
@@ -87,6 +97,22 @@ func (s *Server) authorized(w http.ResponseWriter, r *http.Request, to *route) (
 		problem(w, http.StatusForbidden, "this needs the role "+to.needs.String()+", you are "+who.Role.String())
 	}
 	return who, false
+}
+
+// linger waits until a token that is nobody's may be said to be, so that whoever
+// guesses can't do so as fast as answers come. The connection is not busy
+// meanwhile: it makes room for others. A token that is somebody's never waits.
+func (s *Server) linger(ctx context.Context, began time.Time) {
+	left := s.options.FailureDelay - time.Since(began)
+	if left <= 0 {
+		return
+	}
+	t := time.NewTimer(left)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 // hostAllowed says whether a request is meant for this machine. A web page whose

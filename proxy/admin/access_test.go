@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // staffed is a server whose tokens are the names of roles.
@@ -281,4 +283,41 @@ func TestReadinessTellsOfTheLastReload(t *testing.T) {
 	if !strings.Contains(w.Body.String(), `"reload":{"status":"failed"}`) {
 		t.Errorf("%s says nothing of the reload", w.Body)
 	}
+}
+
+// Who tries tokens learns that one is nobody's after a fixed time, wherever it is
+// tried; a token that is somebody's, and a request without any, wait for nothing.
+func TestATokenThatIsNobodysIsRefusedAfterAFixedTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := staffed(Options{FailureDelay: 100 * time.Millisecond, Version: func() any { return 1 }, Drain: func() {}})
+		for _, c := range []struct {
+			method, path, token string
+			status              int
+			took                time.Duration
+		}{
+			{"GET", "/version", "guess", 401, 100 * time.Millisecond},
+			{"GET", "/nope", "guess", 401, 100 * time.Millisecond},
+			{"POST", "/api/v1/drain", "guess", 401, 100 * time.Millisecond},
+			{"GET", "/version", "viewer", 200, 0},
+			{"POST", "/api/v1/drain", "viewer", 403, 0},
+			{"GET", "/version", "", 401, 0},
+			{"GET", "/livez", "guess", 200, 0},
+		} {
+			change := bearing(c.token)
+			if c.token == "" {
+				change = nil
+			}
+			began := time.Now()
+			if w := ask(t, s, c.method, c.path, change); w.Code != c.status || time.Since(began) != c.took {
+				t.Errorf("%s %s by %q: status %d after %v, want %d after %v", c.method, c.path, c.token, w.Code, time.Since(began), c.status, c.took)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		began := time.Now()
+		ask(t, s, "GET", "/version", func(r *http.Request) { *r = *r.WithContext(ctx); bearing("guess")(r) })
+		if time.Since(began) != 0 {
+			t.Error("who has left is waited for")
+		}
+	})
 }

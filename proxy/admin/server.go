@@ -48,8 +48,10 @@ type Options struct {
 	Acted func(Action)
 
 	// Identify says who somebody is. nil: whoever connects owns the proxy, and only
-	// this machine may connect.
+	// this machine may connect. It is called from many goroutines.
 	Identify func(Proof) (Caller, bool)
+	// FailureDelay is how long after its receipt a token that is nobody's is refused.
+	FailureDelay time.Duration
 	// Named reports a name the Host header may have, besides this machine's own and Hosts; nil: none.
 	Named func(host string) bool
 	Hosts []string

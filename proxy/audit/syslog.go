@@ -9,8 +9,8 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/leodido/go-syslog/v4/rfc5424"
@@ -211,7 +211,7 @@ func (s *syslogEnd) dial() (net.Conn, bool, error) {
 		if err == nil {
 			return conn, true, nil
 		}
-		if !strings.Contains(err.Error(), "wrong type") {
+		if !errors.Is(err, syscall.EPROTOTYPE) { // what a stream's socket answers
 			return nil, false, err
 		}
 		conn, err = d.DialContext(ctx, "unix", s.o.Address)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"path/filepath"
@@ -240,5 +241,17 @@ func TestAStalledCollectorHoldsUpNobody(t *testing.T) {
 	defer cancel()
 	if err := r.Close(ctx); err != nil && strings.Contains(err.Error(), "deadline") {
 		t.Error("the write still hangs")
+	}
+}
+
+// A socket's kind is told by the kernel's number, not by words that may as well
+// stand in a path.
+func TestASocketIsAStreamOnlyIfTheKernelSaysSo(t *testing.T) {
+	s := newSyslogEnd(SyslogOptions{Network: "unix", Address: filepath.Join(t.TempDir(), "wrong type")})
+	defer s.Close()
+	_, _, err := s.dial()
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Net != "unixgram" {
+		t.Fatalf("where there is no socket, a stream was tried: %v", err)
 	}
 }

@@ -2,11 +2,12 @@ package backend
 
 import "sync"
 
-// Connections bounds how many sessions may have a backend connection of their
-// own at a time, over all loops.
+// Connections bounds the connections that not everybody shares, over all loops:
+// those that one session has to itself, and those of users' own logins.
 type Connections struct {
 	Pinned  int // in all, clean spare ones included; 0: 1000
 	PerUser int // of one account; 0: 100
+	Logins  int // shared ones of users' logins, of all databases and nodes; 0: 1000
 }
 
 func (c Connections) withDefaults() Connections {
@@ -15,6 +16,9 @@ func (c Connections) withDefaults() Connections {
 	}
 	if c.PerUser <= 0 {
 		c.PerUser = 100
+	}
+	if c.Logins <= 0 {
+		c.Logins = 1000
 	}
 	return c
 }

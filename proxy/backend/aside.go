@@ -51,7 +51,7 @@ func (p *Pipeline) Begin(w Waiter, tag uint64, at int64, head [][]byte, n int) F
 	case dialling:
 	default:
 		p.stats.Failed++
-		return Unavailable
+		return p.absent()
 	}
 	p.retired.pouring = true
 	p.put(resp.AppendCommandHead(nil, head, n))

@@ -25,7 +25,9 @@ type Options struct {
 	DialTimeout time.Duration                          // TCP, TLS and login together; 0: 2 s
 	Routing     Routing                                // how several nodes are found
 	Discover    bool                                   // commands that the proxy does not know are learned from it
-	Connections Connections                            // how many sessions may have one of their own
+	Connections Connections                            // how many there may be that not everybody shares
+	Logins      map[string]UserLogin                   // users of the policy whose calls are introduced otherwise
+	LoadEvery   time.Duration                          // between two questions for the nodes' load; 0: they are not asked
 	Addresses   *Addresses                             // is told of every connection; nil: nobody is
 	Logger      *zap.Logger
 }
@@ -44,6 +46,8 @@ type Backend struct {
 	logged atomic.Int64 // Unix ns of the last dial failure put in the log
 	owned  accounts     // connections that are some session's own
 
+	identities identities // of users that have a login of their own
+	loads      loads
 	following
 }
 
@@ -53,13 +57,15 @@ type Info struct {
 	RESP3   bool   // it speaks HELLO 3
 }
 
+const dialTimeout = 2 * time.Second
+
 // New builds a Backend; nothing is dialled before a loop asks for a Pool.
 func New(o Options) (*Backend, error) {
 	if err := o.fits(); err != nil {
 		return nil, err
 	}
 	if o.DialTimeout <= 0 {
-		o.DialTimeout = 2 * time.Second
+		o.DialTimeout = dialTimeout
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
@@ -67,6 +73,8 @@ func New(o Options) (*Backend, error) {
 	b := &Backend{opts: o}
 	b.owned.limits = o.Connections.withDefaults()
 	b.SetLogin(o.User, o.Password, o.TLS)
+	b.identities.most = b.owned.limits.Logins
+	b.SetLogins(o.Logins)
 	b.steer()
 	b.SetDiscover(o.Discover)
 	return b, nil
@@ -105,6 +113,7 @@ func (b *Backend) Info() *Info { return b.info.Load() }
 
 // Wait returns when no dial is under way any more. Close the pools first.
 func (b *Backend) Wait() {
+	b.unweigh()
 	b.unfollow()
 	b.dials.Wait()
 }
@@ -114,6 +123,7 @@ type Key struct {
 	DB    int
 	Proto int      // 2 or 3
 	Node  Endpoint // zero: the primary, or where there are several any of them
+	As    Identity // whose login; connections of two never stand in for each other
 }
 
 // Pool is a Backend's share of one loop. It belongs to that loop's goroutine.
@@ -134,6 +144,9 @@ type Pool struct {
 
 	leaving map[*line]bool // retired, and owing replies
 	reserve map[Key]*line  // retired, drained, and good for another time
+
+	identified int        // of lines, those of users' logins
+	sweeping   loop.Timer // when these are looked at
 }
 
 // line is a Pipeline with the connection that comes and goes below it. It is
@@ -152,6 +165,7 @@ type line struct {
 	trying   bool          // an attempt is under way
 	unplaced func()        // gives back the place of an attempt that nobody waits for any more
 	outage   outage
+	swept    uint64 // what had been sent when it was last looked at, see Pool.sweep
 }
 
 // Pool makes a loop's share of the backend and begins to connect database 0 for
@@ -159,6 +173,7 @@ type line struct {
 func (b *Backend) Pool(l *loop.Loop) *Pool {
 	p := &Pool{b: b, l: l, lines: make(map[Key]*line), spare: make(map[Key][]*Own)}
 	b.follow(p)
+	b.weigh()
 	p.router = newRouter(p)
 	p.Pipeline(Key{DB: 0, Proto: 2})
 	return p
@@ -169,14 +184,17 @@ func (b *Backend) Pool(l *loop.Loop) *Pool {
 func (p *Pool) Pipeline(k Key) *Pipeline {
 	ln := p.lines[k]
 	if ln == nil {
-		if len(p.lines) >= maxLines {
+		switch {
+		case k.As != 0 && !p.admits():
+			return p.full()
+		case k.As == 0 && len(p.lines)-p.identified >= maxLines:
 			p.retire()
 		}
 		ln = &line{pool: p, key: k}
 		ln.Pipeline = *NewPipeline(k.Proto, p.l.Now, &p.Stats)
 		ln.Pipeline.retired.retire = ln.retired
 		ln.state = closed
-		p.lines[k] = ln
+		p.list(ln)
 		if !p.closed {
 			ln.dial()
 		}
@@ -195,7 +213,7 @@ const maxLines = 64
 func (p *Pool) retire() {
 	var oldest *line
 	for _, ln := range p.lines {
-		idle := ln.key.DB != 0 && ln.state == ready && ln.Outstanding() == 0
+		idle := ln.key.DB != 0 && ln.key.As == 0 && ln.state == ready && ln.Outstanding() == 0
 		if idle && (oldest == nil || ln.since.Before(oldest.since)) {
 			oldest = ln
 		}
@@ -203,12 +221,7 @@ func (p *Pool) retire() {
 	if oldest == nil {
 		return
 	}
-	delete(p.lines, oldest.key)
-	conn := oldest.conn
-	oldest.up(false)
-	oldest.conn = nil
-	oldest.drop(closed)
-	conn.Close()
+	p.dismiss(oldest)
 }
 
 // Probe calls done, on the loop, as soon as it is known whether the database
@@ -216,11 +229,12 @@ func (p *Pool) retire() {
 // (SELECT out of range), or why the node can't be reached.
 func (p *Pool) Probe(k Key, done func(error)) {
 	p.Pipeline(k)
-	ln := p.lines[k]
-	switch ln.state {
-	case ready:
+	switch ln := p.lines[k]; {
+	case ln == nil:
+		done(ErrUnavailable)
+	case ln.state == ready:
 		done(nil)
-	case dialling:
+	case ln.state == dialling:
 		ln.asked = append(ln.asked, done)
 	default:
 		done(ErrUnavailable)
@@ -235,6 +249,7 @@ func (p *Pool) Close() {
 	if p.router != nil {
 		defer p.router.close()
 	}
+	p.sweeping.Stop()
 	for _, ln := range p.lines {
 		ln.retry.Stop()
 		ln.outage.over()
@@ -246,6 +261,7 @@ func (p *Pool) Close() {
 			ln.drop(closed)
 		}
 		ln.tell(ErrUnavailable)
+		p.unlist(ln)
 	}
 	for p.owns.first != nil {
 		p.owns.first.lost(true)
@@ -328,6 +344,7 @@ func (ln *line) up(now bool) {
 
 // unreachable fails what queued and plans the next attempt.
 func (ln *line) unreachable(err error) {
+	ln.Pipeline.why = failureOf(err)
 	if ln.own != nil {
 		ln.pool.b.complain(err)
 		ln.own.lost(false)
@@ -352,10 +369,10 @@ func (ln *line) unreachable(err error) {
 	if refused := (*RefusedError)(nil); !errors.As(err, &refused) || refused.Step != "SELECT" {
 		ln.pool.b.complain(err) // that a database doesn't exist is for the client to hear alone
 	}
-	if ln.key.DB != 0 {
+	if ln.key.DB != 0 || ln.key.As != 0 && ln.failed >= 5 {
 		// It may not exist, and nobody may want it any more: whoever does asks
 		// for it anew, instead of this loop dialling for ever.
-		delete(ln.pool.lines, ln.key)
+		ln.pool.unlist(ln)
 		ln.state = closed
 		return
 	}

@@ -84,7 +84,7 @@ func (ln *line) retired() {
 		return
 	}
 	pool.Stats.Retired++
-	delete(pool.lines, ln.key)
+	pool.unlist(ln)
 	if pool.router != nil {
 		pool.router.Generation++ // what is sent over the fresh connection could overtake what is owed here
 	}
@@ -95,7 +95,7 @@ func (ln *line) retired() {
 		delete(pool.reserve, ln.key)
 		next.Pipeline.retired.timer.Stop()
 		next.Pipeline.retired.so = false
-		pool.lines[ln.key] = next
+		pool.list(next)
 		return
 	}
 	pool.Pipeline(ln.key)

@@ -109,6 +109,7 @@ type control struct {
 	log     *zap.Logger
 
 	topology atomic.Pointer[Topology]
+	margin   atomic.Int32  // see QuorumMargin
 	health   sync.Map      // Endpoint -> *health
 	wake     chan struct{} // somebody asked
 	cancel   context.CancelFunc
@@ -131,6 +132,7 @@ func newControl(o *Options, login func() *Login) *control {
 		ejects: make(map[Endpoint]time.Time),
 	}
 	c.logins.Store(loginsOf(&o.Routing))
+	c.margin.Store(quorumUnknown)
 	if c.routing.Refresh <= 0 {
 		c.routing.Refresh = usualRefresh
 	}

@@ -196,6 +196,7 @@ func (c *control) roleOf(ctx context.Context, e Endpoint) (string, error) {
 func (c *control) askSentinels(ctx context.Context) (*Topology, error) {
 	named, speaker, err := c.votes(ctx)
 	need := len(c.routing.Sentinels.Nodes)/2 + 1
+	c.voted(named, need)
 	var primary Endpoint
 	for e, n := range named {
 		if n >= need {

@@ -63,7 +63,11 @@ func (b *Backend) connect(k Key) (*node, error) {
 		return nil, err
 	}
 	b.opts.Addresses.add(nc)
-	as := b.login.Load()
+	as, err := b.introduction(k)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
 	deadline, _ := ctx.Deadline()
 	nc.SetDeadline(deadline)
 	n := &node{transport: loop.NewTransport(nc), at: at}
@@ -81,7 +85,7 @@ func (b *Backend) connect(k Key) (*node, error) {
 	}
 	if err := as.introduce(n, k); err != nil {
 		n.close()
-		return nil, err
+		return nil, as.asOwn(k, err)
 	}
 	nc.SetDeadline(time.Time{})
 	return n, nil
@@ -130,10 +134,12 @@ func (as *login) introduce(n *node, k Key) error {
 	return nil
 }
 
+var errNoUsers = errors.New("the node is older than Redis 6 and has no users; leave backend user empty")
+
 // introduceBefore6 logs in to a node that knows only AUTH password.
 func (as *login) introduceBefore6(d *dialogue, password string) error {
 	if as.user != "" {
-		return errors.New("the node is older than Redis 6 and has no users; leave backend user empty")
+		return errNoUsers
 	}
 	if password == "" {
 		return nil

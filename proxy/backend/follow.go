@@ -231,7 +231,7 @@ func (p *Pool) retarget(broken Endpoint) {
 		want, err := p.b.target(k)
 		switch {
 		case err == errElsewhere:
-			delete(p.lines, k)
+			p.unlist(ln)
 			ln.abandon()
 		case p.router != nil && ln.conn == nil && k.Node != (Endpoint{}) && !p.router.topo.leads(k.Node):
 			ln.outage.spent, ln.outage.held = true, false
@@ -337,7 +337,7 @@ func (ln *line) giveUp() {
 // longer, and plans the next one.
 func (ln *line) hold(err error) bool {
 	var refused *RefusedError
-	if ln.pool.closed || ln.pool.b.control == nil || ln.key.DB != 0 || errors.As(err, &refused) || ln.state != dialling || !ln.await() {
+	if ln.pool.closed || ln.pool.b.control == nil || ln.key.DB != 0 || errors.As(err, &refused) || ln.Pipeline.why != 0 || ln.state != dialling || !ln.await() {
 		return false
 	}
 	ln.failed++

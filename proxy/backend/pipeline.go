@@ -34,6 +34,8 @@ const (
 	Overloaded
 	// Limited: there are as many connections of sessions' own as there may be; not sent.
 	Limited
+	// NoLogin: the login that the call needs, a user's own, can't be made; not sent.
+	NoLogin
 )
 
 // Errors that end a node connection. None of them carries bytes of a reply.
@@ -92,6 +94,7 @@ type Pipeline struct {
 	congested bool   // see Congested
 	own       *Own   // whose connection this is; nil: it is shared
 	retired   retirement
+	why       Failure // what is heard while there is no connection; 0: Unavailable
 	clock     func() time.Time
 	stats     *Stats
 }
@@ -134,10 +137,18 @@ func (p *Pipeline) Send(w Waiter, tag uint64, at int64, args [][]byte) Failure {
 		p.fifo.push(w, tag, 1, start, at)
 	default:
 		p.stats.Failed++
-		return Unavailable
+		return p.absent()
 	}
 	p.stats.Sent++
 	return 0
+}
+
+// absent is why calls fail that certainly were not sent.
+func (p *Pipeline) absent() Failure {
+	if p.why != 0 {
+		return p.why
+	}
+	return Unavailable
 }
 
 // Open reports a shared connection that is there and takes calls: Output and SendRun may be used.
@@ -174,6 +185,10 @@ func (p *Pipeline) Congested() bool {
 // CaughtUp says that all calls have been handed to the kernel.
 func (p *Pipeline) CaughtUp() { p.congested = false }
 
+// Shared reports whether the connection is not one session's own, which ends with
+// that session.
+func (p *Pipeline) Shared() bool { return p.own == nil }
+
 // Outstanding is the number of replies still owed.
 func (p *Pipeline) Outstanding() int { return p.fifo.len() }
 
@@ -188,7 +203,7 @@ func (p *Pipeline) Gone() bool { return p.state == closed || p.retired.so }
 // Attach gives the pipeline its fresh connection. Calls that queued meanwhile go first.
 func (p *Pipeline) Attach(l Link) {
 	p.link = l
-	p.state = ready
+	p.state, p.why = ready, 0
 	p.framer.Reset(p.proto)
 	if len(p.early) > 0 {
 		l.SetOut(append(l.Out(), p.early...))
@@ -308,7 +323,7 @@ func (p *Pipeline) drop(next state) {
 		if connected && head.start < attempted {
 			head.w.Fail(head.tag, Lost)
 		} else {
-			head.w.Fail(head.tag, Unavailable)
+			head.w.Fail(head.tag, p.absent())
 		}
 	}
 	p.fifo.release()

@@ -88,8 +88,10 @@ func (t *Topology) leads(e Endpoint) bool {
 // Nodes gives every node once, primaries first.
 func (t *Topology) Nodes() []Endpoint {
 	var out []Endpoint
+	seen := map[Endpoint]bool{{}: true} // the one without an address is nobody
 	add := func(e Endpoint) {
-		if e != (Endpoint{}) && !slices.Contains(out, e) {
+		if !seen[e] {
+			seen[e] = true
 			out = append(out, e)
 		}
 	}

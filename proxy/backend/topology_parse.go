@@ -12,7 +12,8 @@ import (
 // What a slot map may hold: Redis Cluster is made for a thousand nodes.
 const (
 	maxShards   = 2000
-	maxReplicas = 64
+	maxReplicas = 64      // of one shard
+	maxNodes    = 1 << 12 // of all
 )
 
 // asked says which node gave an answer and how it is reached, since an answer
@@ -56,20 +57,25 @@ func parseShards(reply any, by asked) (*Topology, error) {
 // sorted orders shards by their lowest slot, so that the same cluster is the
 // same topology whoever described it.
 func sorted(shards []Shard, ranges []slotRange) (*Topology, error) {
-	order := make([]int, 0, len(shards))
-	slices.SortFunc(ranges, func(a, b slotRange) int { return cmp.Compare(a.low, b.low) })
-	for i, r := range ranges {
-		at := slices.Index(order, r.shard)
-		if at < 0 {
-			at = len(order)
-			order = append(order, r.shard)
-		}
-		ranges[i].shard = at
+	if len(shards) > maxShards {
+		return nil, topologyFault("more than %d shards", maxShards)
 	}
-	out := make([]Shard, len(order))
-	for i, s := range order {
-		out[i] = shards[s]
-		slices.SortFunc(out[i].Replicas, func(a, b Endpoint) int { return cmp.Compare(a.Address, b.Address) })
+	nodes := 0
+	for _, s := range shards {
+		if nodes += 1 + len(s.Replicas); nodes > maxNodes {
+			return nil, topologyFault("more than %d nodes", maxNodes)
+		}
+		slices.SortFunc(s.Replicas, byAddress)
+	}
+	slices.SortFunc(ranges, func(a, b slotRange) int { return cmp.Compare(a.low, b.low) })
+	out := make([]Shard, 0, len(shards))
+	place := make([]int, len(shards)) // counted from 1; 0: it has none yet
+	for i, r := range ranges {
+		if place[r.shard] == 0 {
+			out = append(out, shards[r.shard])
+			place[r.shard] = len(out)
+		}
+		ranges[i].shard = place[r.shard] - 1
 	}
 	return newSlotted(out, ranges)
 }
@@ -163,6 +169,7 @@ func parseSlots(reply any, by asked) (*Topology, error) {
 	}
 	var shards []Shard
 	var ranges []slotRange
+	known := make(map[string]int)
 	for _, item := range items {
 		fields, ok := item.([]any)
 		if !ok || len(fields) < 3 || len(fields) > maxReplicas+3 {
@@ -180,9 +187,13 @@ func parseSlots(reply any, by asked) (*Topology, error) {
 				s.Replicas = append(s.Replicas, at)
 			}
 		}
-		which := slices.IndexFunc(shards, func(o Shard) bool { return o.Primary == s.Primary && slices.Equal(o.Replicas, s.Replicas) })
-		if which < 0 {
-			which = len(shards)
+		id := s.members()
+		which, again := known[id]
+		if !again {
+			if which = len(shards); which == maxShards {
+				return nil, topologyFault("more than %d shards", maxShards)
+			}
+			known[id] = which
 			shards = append(shards, s)
 		}
 		r, err := slotPair(fields[0], fields[1], which)
@@ -192,6 +203,18 @@ func parseSlots(reply any, by asked) (*Topology, error) {
 		ranges = append(ranges, r)
 	}
 	return sorted(shards, ranges)
+}
+
+// members tells a shard by its nodes, whatever order its replicas are named in.
+func (s *Shard) members() string {
+	slices.SortFunc(s.Replicas, byAddress)
+	var b strings.Builder
+	b.WriteString(s.Primary.Address)
+	for _, e := range s.Replicas {
+		b.WriteByte(' ') // stands in no address
+		b.WriteString(e.Address)
+	}
+	return b.String()
 }
 
 // listed reads one node of CLUSTER SLOTS: host, port, and what else there is.

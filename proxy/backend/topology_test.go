@@ -2,8 +2,10 @@ package backend
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -160,6 +162,47 @@ func TestAnswersAboutTheTopologyAreStrict(t *testing.T) {
 	}
 	topo, err := parseShards(reply, asked{host: "h"})
 	if err != nil || topo.Covered() != 3 || topo.Shard(5) != 0 || topo.Shard(4) != -1 {
+		t.Fatalf("%+v, %v", topo, err)
+	}
+}
+
+// slotsAnswer is an answer to CLUSTER SLOTS: n ranges of one slot each, with the
+// nodes that are told for each.
+func slotsAnswer(n int, nodes func(i int) []string) []any {
+	reply := make([]any, n)
+	for i := range reply {
+		line := []any{int64(i), int64(i)}
+		for _, port := range nodes(i) {
+			p, _ := strconv.ParseInt(port, 10, 64)
+			line = append(line, []any{"127.0.0.1", p, "id"})
+		}
+		reply[i] = line
+	}
+	return reply
+}
+
+func TestASlotMapLargerThanAnyClusterIsNotBelieved(t *testing.T) {
+	for name, reply := range map[string][]any{
+		"more shards than a cluster has": slotsAnswer(Slots, func(i int) []string { return []string{strconv.Itoa(1 + i)} }),
+		"more nodes than a cluster has": slotsAnswer(1000, func(i int) []string {
+			return strings.Fields(strings.Repeat(strconv.Itoa(1+i)+" ", 6))
+		}),
+	} {
+		if topo, err := parseSlots(reply, asked{host: "h"}); !errors.Is(err, ErrTopology) || topo != nil {
+			t.Errorf("%s: believed", name)
+		}
+	}
+	few := slotsAnswer(Slots, func(i int) []string { return []string{strconv.Itoa(1 + i%1000)} })
+	if topo, err := parseSlots(few, asked{host: "h"}); err != nil || len(topo.Shards) != 1000 || topo.Covered() != Slots || topo.Shard(1001) != 1 {
+		t.Fatalf("a thousand shards whose slots lie scattered: %v", err)
+	}
+}
+
+// Nodes tell their replicas in an order of their own for each range of slots.
+func TestAShardIsOneWhateverOrderItsReplicasAreToldIn(t *testing.T) {
+	reply := slotsAnswer(2, func(i int) []string { return [][]string{{"1", "2", "3"}, {"1", "3", "2"}}[i] })
+	topo, err := parseSlots(reply, asked{host: "h"})
+	if err != nil || len(topo.Shards) != 1 || topo.Covered() != 2 {
 		t.Fatalf("%+v, %v", topo, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // clusterSlots is how many hash slots a cluster has.
@@ -38,17 +39,12 @@ func StartCluster(t testing.TB, primaries, replicas int, opts ...Option) *Cluste
 func OpenCluster(ctx context.Context, primaries, replicas int, opts ...Option) (*Cluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, groupTimeout)
 	defer cancel()
-	var fault error
 	servers, err := openAll(ctx, primaries*(1+replicas), func(int) []Option {
-		bus, err := freePort()
-		if err != nil {
-			fault = err
-		}
-		return linked(opts, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus),
-			"--cluster-node-timeout", "1500", "--cluster-replica-validity-factor", "0", "--cluster-require-full-coverage", "yes")
+		return append(linked(opts, "--cluster-enabled", "yes", "--cluster-node-timeout", "1500",
+			"--cluster-replica-validity-factor", "0", "--cluster-require-full-coverage", "yes"), clustered)
 	})
-	if err = errors.Join(err, fault); err != nil {
-		return nil, errors.Join(err, closeAll(servers))
+	if err != nil {
+		return nil, err
 	}
 	c := &Cluster{Servers: servers, ids: map[*Server]string{}}
 	if err := c.form(ctx, primaries); err != nil {
@@ -70,50 +66,77 @@ func (c *Cluster) form(ctx context.Context, primaries int) error {
 			return err
 		}
 	}
-	for _, s := range c.Servers {
-		if err := s.awaitClusterField(ctx, "cluster_known_nodes", strconv.Itoa(len(c.Servers))); err != nil {
-			return err
-		}
+	if err := c.meet(ctx); err != nil {
+		return err
 	}
 	for i, s := range c.Servers[primaries:] {
-		if _, err := s.Do("CLUSTER", "REPLICATE", c.ids[c.Servers[i%primaries]]); err != nil {
+		id := c.ids[c.Servers[i%primaries]]
+		// A node that is known may be so by its address alone, and not yet by its id.
+		if err := Await(ctx, "CLUSTER REPLICATE is taken", func() error {
+			_, err := s.Do("CLUSTER", "REPLICATE", id)
+			return err
+		}); err != nil {
 			return err
 		}
 	}
 	return c.AwaitWhole(ctx)
 }
 
-// introduce learns a node's id, gives it an epoch of its own, and has it meet the first node.
+// introduce learns a node's id and gives it an epoch of its own.
 func (c *Cluster) introduce(s *Server, i int) error {
 	id, err := s.Do("CLUSTER", "MYID")
 	if err != nil {
 		return err
 	}
 	c.ids[s] = fmt.Sprint(id)
-	if _, err := s.Do("CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1)); err != nil || i == 0 {
-		return err
-	}
+	_, err = s.Do("CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1))
+	return err
+}
+
+// meetAgain is after how long an introduction is repeated: a node forgets one that took longer than its node timeout.
+const meetAgain = 2 * time.Second
+
+// meet has every node meet the first one, and returns when all know all.
+func (c *Cluster) meet(ctx context.Context) error {
 	first := c.Servers[0]
-	bus, err := first.Do("CONFIG", "GET", "cluster-port")
+	var due time.Time
+	return Await(ctx, "all nodes know each other", func() error {
+		var ignorant []*Server
+		for _, s := range c.Servers {
+			if err := s.clusterField("cluster_known_nodes", strconv.Itoa(len(c.Servers))); err != nil {
+				ignorant = append(ignorant, s)
+			}
+		}
+		if len(ignorant) == 0 {
+			return nil
+		}
+		if now := time.Now(); now.After(due) {
+			due = now.Add(meetAgain)
+			for _, s := range c.Servers[1:] {
+				if _, err := s.Do("CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(first.Port()), strconv.Itoa(first.bus)); err != nil {
+					return err
+				}
+			}
+		}
+		return fmt.Errorf("%d nodes do not know all others", len(ignorant))
+	})
+}
+
+// clusterField is nil if a field of CLUSTER INFO has a value.
+func (s *Server) clusterField(field, want string) error {
+	reply, err := s.Do("CLUSTER", "INFO")
 	if err != nil {
 		return err
 	}
-	_, err = s.Do("CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(first.Port()), pairs(bus)["cluster-port"])
-	return err
+	if text, _ := reply.(string); !strings.Contains(text, field+":"+want+"\r\n") {
+		return errors.New("not yet")
+	}
+	return nil
 }
 
 // awaitClusterField is awaitField for CLUSTER INFO.
 func (s *Server) awaitClusterField(ctx context.Context, field, want string) error {
-	return Await(ctx, s.Addr()+" has "+field+":"+want, func() error {
-		reply, err := s.Do("CLUSTER", "INFO")
-		if err != nil {
-			return err
-		}
-		if text, _ := reply.(string); !strings.Contains(text, field+":"+want+"\r\n") {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	return Await(ctx, s.Addr()+" has "+field+":"+want, func() error { return s.clusterField(field, want) })
 }
 
 // AwaitWhole returns when every running node finds the cluster whole and every running replica is in step.
@@ -177,15 +200,33 @@ func (c *Cluster) Owner(slot int) (*Server, error) {
 	return nil, errors.New("no node runs")
 }
 
-// Failover has a replica take its primary's place while both live, and returns when it has.
+// failoverAgain is after how long CLUSTER FAILOVER is asked for again: Redis gives an attempt up after five seconds, so
+// that a question asked earlier would end one that is under way.
+const failoverAgain = 5500 * time.Millisecond
+
+// Failover has a replica take its primary's place while both live, and returns when it has. Redis gives up without a
+// word where the votes do not come in time, or where other primaries know of a newer claim to the slots than the replica
+// does; so it is asked again until ctx ends.
 func (c *Cluster) Failover(ctx context.Context, replica *Server) error {
-	if err := Await(ctx, "CLUSTER FAILOVER is taken", func() error {
-		_, err := replica.Do("CLUSTER", "FAILOVER")
-		return err
-	}); err != nil {
-		return err
-	}
-	return replica.awaitField(ctx, "replication", "role", "master")
+	var due time.Time
+	return Await(ctx, replica.Addr()+" is a primary", func() error {
+		role, err := replica.Role()
+		if err != nil {
+			return err
+		}
+		if role == "master" {
+			return nil
+		}
+		now := time.Now()
+		if now.Before(due) {
+			return fmt.Errorf("it is a %s", role)
+		}
+		if _, err := replica.Do("CLUSTER", "FAILOVER"); err != nil {
+			return err // it may have become a primary since, or have no link to its primary yet
+		}
+		due = now.Add(failoverAgain)
+		return errors.New("it was asked")
+	})
 }
 
 // Replica is a running replica of a primary.

@@ -2,6 +2,8 @@ package redistest
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -43,6 +45,33 @@ func TestAClusterFailsOverAndMovesASlotWithItsKeys(t *testing.T) {
 		}
 		return err
 	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAFailoverThatTheClusterGaveUpIsAskedForAgain(t *testing.T) {
+	ctx := inAMinute(t)
+	c := StartCluster(t, 3, 1)
+	voters, replica := c.Servers[1:3], c.Servers[3]
+	for _, s := range voters {
+		if err := s.Pause(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	outcome := make(chan error, 1)
+	go func() { outcome <- c.Failover(ctx, replica) }()
+	abandoned := Await(ctx, "the first attempt is given up", func() error {
+		if !strings.Contains(replica.Log(), "Manual failover timed out") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	for _, s := range voters {
+		if err := s.Continue(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := errors.Join(abandoned, <-outcome); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -11,6 +11,7 @@ type settings struct {
 	unix     bool
 	password string
 	tls      *tlsFiles
+	bus      bool // it has a cluster bus, on a port of the rig's choice
 	args     []string
 	watch    []string // a Sentinel's own directives; nil: an ordinary server
 }
@@ -34,6 +35,9 @@ func TLS(cert, key, ca string) Option {
 
 // Args adds redis-server arguments, such as Args("--maxclients", "10"). They come last, so they win.
 func Args(args ...string) Option { return func(s *settings) { s.args = append(s.args, args...) } }
+
+// clustered gives a node of a cluster a free port for its bus.
+func clustered(s *settings) { s.bus = true }
 
 // config is the text of redis.conf for these settings; socket is the rig's own way in.
 func (s *settings) config(dir, socket string, port int) string {

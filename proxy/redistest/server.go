@@ -27,6 +27,7 @@ type Server struct {
 	dir      string
 	socket   string
 	port     int
+	bus      int // 0: none
 
 	mu      sync.Mutex // guards all below
 	proc    *Process
@@ -79,16 +80,20 @@ func Open(ctx context.Context, opts ...Option) (*Server, error) {
 }
 
 func (s *Server) open(ctx context.Context) error {
-	if s.settings.unix || s.settings.port != 0 {
-		s.port = s.settings.port
-		return s.launch(ctx)
-	}
 	var err error
+	given := s.settings.unix || s.settings.port != 0
 	for range portTries {
-		if s.port, err = freePort(); err != nil {
-			return err
+		if s.port = s.settings.port; !given {
+			if s.port, err = freePort(); err != nil {
+				return err
+			}
 		}
-		if err = s.launch(ctx); !errors.Is(err, errPortTaken) {
+		if s.settings.bus {
+			if s.bus, err = freePort(); err != nil {
+				return err
+			}
+		}
+		if err = s.launch(ctx); given || !errors.Is(err, errPortTaken) {
 			return err
 		}
 	}
@@ -122,6 +127,9 @@ func (s *Server) launch(ctx context.Context) error {
 	_ = os.Remove(s.socket) // left behind by a killed server; it would answer "connection refused"
 	_ = os.Remove(s.logPath())
 	args := append([]string{conf}, s.settings.args...)
+	if s.bus != 0 {
+		args = append(args, "--cluster-port", strconv.Itoa(s.bus))
+	}
 	if s.settings.watch != nil {
 		args = append(args, "--sentinel")
 	}

@@ -15,7 +15,7 @@ func (r *reader) aclFile(v value) (file named, users []acl.UserSource) {
 		return file, nil
 	}
 	shown := shownPath(v.doc, file.written)
-	text, err := readBounded(file.path, maxFile)
+	text, err := r.read(file.path, file.path)
 	if err != nil {
 		v.fault("can't read %s: %s", quoted(file.written), reasonOf(err))
 		return file, nil
@@ -24,7 +24,7 @@ func (r *reader) aclFile(v value) (file named, users []acl.UserSource) {
 	doc.rows = strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
 	r.files = append(r.files, shown)
 	r.docs[shown] = doc
-	users, problems := acl.ParseFile(shown, string(text))
+	users, problems := r.aclUsers(shown, text)
 	r.take(problems)
 	for _, u := range users {
 		at := value{r: r, doc: doc, path: joined("users", u.Name.Value), at: u.Name.At}

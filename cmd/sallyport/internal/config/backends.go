@@ -17,8 +17,9 @@ type backendConfig struct {
 	tls      *clientFiles
 	client   *tlsutil.Client // loaded from tls
 	own      backend.Connections
-	discover bool // its commands are learned
-	used     bool // by a listener
+	logins   []userLogin // of users of the policy, in the file's order
+	discover bool        // its commands are learned
+	used     bool        // by a listener
 	topology
 }
 
@@ -58,11 +59,13 @@ func (r *reader) backend(s *section) *backendConfig {
 	b.nodes = r.nodes(b, s)
 	b.discover = s.get("discover").flag()
 	b.login = loginAs(s)
+	b.logins = userLogins(s.get("logins"))
 	b.tls = r.clientFiles(s.get("tls").section())
 	r.several(b, s)
 	if c := s.get("connections").section(); c.present() {
 		b.own.Pinned = c.get("pinned").number(1000, 1, 1<<20)
 		b.own.PerUser = c.get("per_user").number(100, 1, 1<<20)
+		b.own.Logins = c.get("logins").number(1000, 1, 1<<20)
 		c.close()
 	}
 	s.close("reads", "server_version")

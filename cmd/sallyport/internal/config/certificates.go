@@ -18,7 +18,7 @@ var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionT
 func (r *reader) loadTLS(c *Config) {
 	for i := range c.listeners {
 		if l := &c.listeners[i]; l.tls != nil {
-			l.server = r.server(l.tls)
+			l.server = r.serverOf(l)
 		}
 	}
 	for _, b := range c.backends {
@@ -44,6 +44,7 @@ func (r *reader) server(f *serverFiles) *tlsutil.Server {
 		KeyFile:         f.key.path,
 		ClientAuth:      auth,
 		MinVersion:      tlsVersions[f.minVersion],
+		Parsed:          r.made.parsed,
 	}
 	for _, list := range f.crls {
 		settings["crl"+list.path] = list
@@ -73,6 +74,7 @@ func (r *reader) client(f *clientFiles, nodes []address) *tlsutil.Client {
 		CertificateFile: f.certificate.path,
 		KeyFile:         f.key.path,
 		ServerName:      f.serverName,
+		Parsed:          r.made.parsed,
 	})
 	if err != nil {
 		r.tlsFaults(f.value, settings, err)

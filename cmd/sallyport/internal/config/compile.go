@@ -19,7 +19,7 @@ func (r *reader) compile(c *Config, src acl.Source) *acl.Policy {
 		}
 		src.Listeners = append(src.Listeners, acl.ListenerSource{Name: l.name.Text, Allow: l.allow, AllowNotes: l.notes, Anonymous: l.anonymous, Auth: l.auth})
 	}
-	policy, problems := acl.Compile(src)
+	policy, problems := r.policyOf(src)
 	r.take(problems)
 	if policy != nil {
 		r.anonymous(c, policy)

@@ -34,6 +34,8 @@ type reader struct {
 	named    []string             // absolute: every file that was asked for, there or not
 	docs     map[string]*document // by displayed name
 	keep     Keep
+	was      *Config // empty if there is none
+	made     made
 	expanded map[string]string // variables that were asked for, by name
 	problems Problems
 }
@@ -54,8 +56,9 @@ func (r *reader) open(name string, at acl.Origin, path string) *document {
 	if abs, err := filepath.Abs(doc.dir); err == nil {
 		doc.dir = abs
 	}
-	r.names(filepath.Join(doc.dir, filepath.Base(name)))
-	text, err := readBounded(name, maxFile)
+	file := filepath.Join(doc.dir, filepath.Base(name))
+	r.names(file)
+	text, err := r.read(file, name)
 	if err != nil {
 		if at.File == "" {
 			at.File = name
@@ -64,11 +67,17 @@ func (r *reader) open(name string, at acl.Origin, path string) *document {
 		return doc
 	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	r.files = append(r.files, name)
+	if was := r.was.made.docs[name]; was != nil && was.dir == doc.dir && bytes.Equal(was.text, text) {
+		r.docs[name] = was
+		r.made.keep(was)
+		return was
+	}
 	doc.text = text
 	doc.rows = strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
-	r.files = append(r.files, name)
 	r.docs[name] = doc
 	r.parse(doc)
+	r.made.keep(doc)
 	return doc
 }
 
@@ -226,6 +235,17 @@ func pathed(path, what string) string {
 		return what
 	}
 	return path + ": " + what
+}
+
+// read gives a file of the configuration by its absolute path, for which messages
+// have name.
+func (r *reader) read(file, name string) ([]byte, error) {
+	if r.keep.Seen != nil {
+		if text, _, ok := r.keep.Seen(file); ok {
+			return text, nil
+		}
+	}
+	return readBounded(name, maxFile)
 }
 
 // readBounded reads a whole regular file of at most limit bytes.

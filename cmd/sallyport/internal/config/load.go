@@ -7,6 +7,7 @@ import (
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/command"
 	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/tlsutil"
 )
 
 // Config is a configuration without a fault. It is immutable; a reload loads
@@ -27,6 +28,8 @@ type Config struct {
 	limits    proxy.Limits
 	workers   int
 	shutdown  proxy.Shutdown
+
+	made made // for the next load
 }
 
 // Load reads a configuration: the file at path, the policy it names, and every
@@ -41,6 +44,8 @@ func Load(path string) (*Config, Problems) {
 type Keep struct {
 	Hits  *acl.Hits      // counters of rules; nil: nothing is counted
 	Table *command.Table // the running proxy's
+	Was   *Config        // what it made of files that have not changed is used again; nil: nothing is
+	Seen  tlsutil.Seen   // files that were just read
 }
 
 // LoadNaming is Load, and tells the absolute paths of all files that were asked
@@ -48,7 +53,12 @@ type Keep struct {
 func LoadNaming(path string, keep Keep) (*Config, Problems, []string) {
 	r := newReader(machineIsHere())
 	r.keep = keep
+	if keep.Was != nil {
+		r.was, r.made.parsed = keep.Was, keep.Was.made.parsed.Next()
+	}
+	r.made.parsed.Seen = keep.Seen
 	c, problems := r.load(path)
+	r.made.parsed.Settle()
 	return c, problems, r.named
 }
 
@@ -66,7 +76,7 @@ func machineIsHere() surroundings {
 func load(path string, here surroundings) (*Config, Problems) { return newReader(here).load(path) }
 
 func newReader(here surroundings) *reader {
-	return &reader{env: here.env, machine: here.machine, now: here.now(), table: command.Newest(), docs: make(map[string]*document), expanded: make(map[string]string)}
+	return &reader{env: here.env, machine: here.machine, now: here.now(), table: command.Newest(), docs: make(map[string]*document), expanded: make(map[string]string), was: &Config{}, made: newMade()}
 }
 
 func (r *reader) load(path string) (*Config, Problems) {
@@ -78,7 +88,7 @@ func (r *reader) load(path string) (*Config, Problems) {
 	if r.failed() {
 		return nil, r.finish()
 	}
-	c.Files = r.files
+	c.Files, c.made = r.files, r.made
 	return c, r.finish()
 }
 
@@ -106,6 +116,7 @@ func (r *reader) config(s *section) *Config {
 	r.route(c)
 	r.adminAddress(c)
 	c.Policy = r.compile(c, c.rules.source)
+	r.knownLogins(c)
 	r.loadTLS(c)
 	return c
 }

@@ -200,7 +200,7 @@ func TestTheDocumentedConfigurationBecomesTheOptionsItSays(t *testing.T) {
 			{Name: "local", Network: "unix", Address: filepath.Join(dir, "run/redis.sock"), Mode: 0o600, Backend: "cache", ProxyUnix: true},
 		},
 		Backends: map[string]backend.Options{
-			"main":  {Name: "main", User: "proxy", Connections: backend.Connections{Pinned: 50, PerUser: 5}, Nodes: []backend.Endpoint{{Network: "tcp", Address: "redis.internal:6379"}}},
+			"main":  {Name: "main", User: "proxy", Connections: backend.Connections{Pinned: 50, PerUser: 5, Logins: 1000}, Nodes: []backend.Endpoint{{Network: "tcp", Address: "redis.internal:6379"}}},
 			"cache": {Name: "cache", Discover: true, Nodes: []backend.Endpoint{{Network: "unix", Address: "/run/redis.sock"}}},
 		},
 		Limits: proxy.Limits{

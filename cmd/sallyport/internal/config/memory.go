@@ -8,6 +8,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 )
 
 // machine tells how much memory the process may use, in bytes: the least limit
@@ -16,6 +18,30 @@ import (
 type machine struct{ root string }
 
 func (m machine) memory() (int64, error) {
+	if m.root != "/" {
+		return m.ask()
+	}
+	thisMachine.Lock()
+	defer thisMachine.Unlock()
+	if now := time.Now(); thisMachine.asked.IsZero() || now.Sub(thisMachine.asked).Abs() > askedFor {
+		thisMachine.asked = now
+		thisMachine.bytes, thisMachine.err = m.ask()
+	}
+	return thisMachine.bytes, thisMachine.err
+}
+
+// askedFor is how long an answer holds: limits change, but a run of reloads need not
+// read the kernel's files each time.
+const askedFor = time.Second
+
+var thisMachine struct {
+	sync.Mutex
+	asked time.Time
+	bytes int64
+	err   error
+}
+
+func (m machine) ask() (int64, error) {
 	ram, err := m.ram()
 	if limit := m.cgroupLimit(); limit > 0 && (err != nil || limit < ram) {
 		return limit, nil

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/token"
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/audit"
@@ -25,8 +26,8 @@ type Running struct {
 	Quietly func(file string, change func() error) error
 }
 
-// Options gives the proxy's options. Each Config makes its own TLS state, so
-// session tickets of one generation are worth nothing in the next; call it once.
+// Options gives the proxy's options. A listener's TLS state is that of the
+// configuration before where its files and settings are the same.
 func (c *Config) Options(run Running) proxy.Options {
 	o := proxy.Options{
 		Backends: make(map[string]backend.Options, len(c.backends)),
@@ -83,6 +84,7 @@ func (b *backendConfig) options(log *zap.Logger) backend.Options {
 		o.TLS = client.Config
 	}
 	o.Routing = b.routing()
+	o.Logins = b.userLogins()
 	return o
 }
 
@@ -114,6 +116,12 @@ func (c *Config) aclFile(run Running) *proxy.ACLFile {
 		},
 	}
 }
+
+// AuthFailures bounds failing attempts to log in; nil: they do not count.
+func (c *Config) AuthFailures() *acl.ThrottleOptions { return c.throttle }
+
+// AuthFailureDelay is how long after its receipt a failing attempt is refused; 0 or less: at once.
+func (c *Config) AuthFailureDelay() time.Duration { return c.limits.AuthFailureDelay }
 
 // Discovers says whether a running proxy learns commands from a backend that
 // its table does not hold.
@@ -206,6 +214,9 @@ func (c *Config) Credentials() []string {
 	}
 	for _, b := range c.backends {
 		files = append(append(files, b.login.passwordFile.path), b.files()...)
+		for _, l := range b.logins {
+			files = append(files, l.as.passwordFile.path)
+		}
 		if f := b.tls; f != nil {
 			files = append(files, f.ca.path, f.certificate.path, f.key.path)
 		}

@@ -69,6 +69,10 @@ func (r *reader) commands(v value) {
 	if t.Value == "" {
 		t.Value = r.table.Label()
 	}
+	if r.keep.Table != nil && r.keep.Table.Label() == t.Value {
+		r.table = r.keep.Table // a running proxy can't change tables, each For gives a new one, and it may have learned commands
+		return
+	}
 	table, ok := command.For(t.Value)
 	if !ok {
 		labels := command.Labels()
@@ -78,9 +82,6 @@ func (r *reader) commands(v value) {
 		}
 		v.faultHint(hint, "there is no command table %s", quoted(t.Value))
 		return
-	}
-	if r.keep.Table != nil && r.keep.Table.Label() == table.Label() {
-		table = r.keep.Table // a running proxy can't change tables, each For gives a new one, and it may have learned commands
 	}
 	r.table = table
 }

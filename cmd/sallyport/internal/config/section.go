@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,7 +94,9 @@ func resolved(n *yaml.Node) *yaml.Node {
 
 // get makes a key known and gives its value, absent if it is not there.
 func (s *section) get(key string) value {
-	s.known = append(s.known, key)
+	if !slices.Contains(s.known, key) {
+		s.known = append(s.known, key)
+	}
 	if v, ok := s.entries[key]; ok {
 		return v
 	}
@@ -213,11 +214,21 @@ func described(n *yaml.Node) string {
 	}
 }
 
-var plainKey = regexp.MustCompile(`^[A-Za-z0-9_@:+/-]+$`)
+// plainKey reports whether a key has none but the characters of names.
+func plainKey(key string) bool {
+	for i := 0; i < len(key); i++ {
+		switch c := key[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("_@:+/-", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return key != ""
+}
 
 // joined appends a key to a path; one with other characters than names have is quoted.
 func joined(path, key string) string {
-	if !plainKey.MatchString(key) {
+	if !plainKey(key) {
 		key = strconv.Quote(key)
 	}
 	if path == "" {
