@@ -42,7 +42,7 @@ type rig struct {
 type setup struct {
 	backend backend.Options
 	others  map[string]backend.Options // besides
-	users   map[string]string // name: rules; the password is the name with "-pw" behind
+	users   map[string]string          // name: rules; the password is the name with "-pw" behind
 	allow   map[string][]string
 	limits  proxy.Limits
 	workers int

@@ -157,7 +157,9 @@ func (s *session) introduceElsewhere(u *acl.User) {
 			s.expire(audit.ClosePolicyChanged)
 			return
 		}
-		d.as, d.pipe, d.generation = id, backend.Departed(), ^uint64(0)
+		if d.as, d.pipe, d.generation = id, nil, ^uint64(0); d.router == nil {
+			d.pipe = backend.Departed()
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ func startNodes(t *testing.T) map[string][]*redistest.Server {
 	}
 }
 
-func overRoutes(t *testing.T, nodes map[string][]*redistest.Server, routes []backend.Prefix) *routed {
+func overRoutes(t *testing.T, nodes map[string][]*redistest.Server, routes []backend.Prefix, more ...func(*setup)) *routed {
 	t.Helper()
 	table, err := backend.NewPrefixes("main", routes)
 	if err != nil {
@@ -53,6 +54,9 @@ func overRoutes(t *testing.T, nodes map[string][]*redistest.Server, routes []bac
 			for i := range l {
 				l[i].Routes = table
 			}
+		}
+		for _, change := range more {
+			change(s)
 		}
 	})
 	return v
@@ -506,5 +510,39 @@ func TestChangedRoutesEndTheSessionsThatHadOthers(t *testing.T) {
 	o.Listeners[0].Routes = nil
 	if err := v.server.Reload(o); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Users with logins of their own have them at each backend, whichever they were
+// at before and whoever the session spoke for.
+func TestManyUsersOverSeveralBackendsNeverMix(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t)
+	all := []*redistest.Server{nodes["main"][0], nodes["one"][0], nodes["two"][0], nodes["two"][1]}
+	logins := cast(t, t.TempDir(), all...)
+	v := overRoutes(t, nodes, []backend.Prefix{{Prefix: "alice:", Backend: "one"}, {Prefix: "bob:", Backend: "two"}}, personal(logins), func(s *setup) {
+		s.workers = 2
+		for name, o := range s.others {
+			o.Logins = logins
+			s.others[name] = o
+		}
+	})
+	var playing sync.WaitGroup
+	for n := range 16 {
+		c := v.dial("plain", nil)
+		playing.Go(func() {
+			if err := mingle(c, rand.New(rand.NewPCG(uint64(n), 13))); err != nil {
+				t.Errorf("session %d: %v", n, err)
+			}
+		})
+	}
+	playing.Wait()
+	v.onlyTheirOwn()
+	for _, n := range all {
+		for user := range usersAt(t, n) {
+			if user != "default" && !strings.HasPrefix(user, "node-") {
+				t.Errorf("somebody is there as %s", user)
+			}
+		}
 	}
 }
