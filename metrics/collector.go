@@ -25,7 +25,7 @@ type collector struct {
 
 	connections, connectionsTotal, refused, auth, commands *prometheus.Desc
 	received, sent, buffer, eventsDropped, closed, paused  *prometheus.Desc
-	lingering                                              *prometheus.Desc
+	lingering, waits, resubscribed, reads                  *prometheus.Desc
 	commandSeconds, backendSeconds                         *prometheus.Desc
 
 	mu      sync.Mutex
@@ -51,6 +51,9 @@ func newCollector(o Options) *collector {
 		sent:             desc("sent_bytes_total", "Bytes to clients, without TLS."),
 		closed:           desc("connections_closed_total", "Ends of client connections, by reason.", "reason"),
 		paused:           desc("reads_paused_total", "Times a client was not read for a while, by what held it back.", "reason"),
+		reads:            desc("reads_total", "Calls that only read, of backends with reads other than primary, by who they were sent to.", "role"),
+		waits:            desc("backend_waits_total", "Calls and connections that met a node that was away, by what became of them.", "result"),
+		resubscribed:     desc("resubscriptions_total", "Sessions whose subscriptions were lost with their node, by what became of them.", "result"),
 		buffer:           desc("buffer_bytes", "Memory held for clients' requests and replies."),
 		lingering:        desc("lingering_sockets", "Client sockets without a session, still open for a last reply to arrive."),
 		eventsWritten:    desc("events_written_total", "Lines of security events a sink has been given.", "sink"),
@@ -133,7 +136,7 @@ func (c *collector) total() (*Loop, []string) {
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connections, c.connectionsTotal, c.refused, c.auth, c.commands, c.received, c.sent, c.buffer,
-		c.closed, c.paused, c.lingering, c.eventsDropped, c.eventsWritten, c.eventsFailed, c.eventsWaiting, c.eventsKept, c.commandSeconds, c.backendSeconds,
+		c.closed, c.paused, c.waits, c.resubscribed, c.lingering, c.reads, c.eventsDropped, c.eventsWritten, c.eventsFailed, c.eventsWaiting, c.eventsKept, c.commandSeconds, c.backendSeconds,
 	} {
 		to <- d
 	}
@@ -180,6 +183,15 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 	for i, cause := range obstacleNames {
 		count(c.paused, total.paused[i], cause)
+	}
+	for i, role := range readRoleNames {
+		count(c.reads, total.reads[i], role)
+	}
+	for i, result := range waitNames {
+		count(c.waits, total.Waits[i], result)
+	}
+	for i, result := range listenerNames {
+		count(c.resubscribed, total.Resubscribed[i], result)
 	}
 	count(c.received, total.Received)
 	count(c.sent, total.Sent)

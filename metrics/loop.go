@@ -58,6 +58,42 @@ const (
 
 var obstacleNames = [numObstacles]string{"in_flight", "output", "backend", "bytes_per_second", "memory", "order", "turn"}
 
+// ReadRole is whom a call that could be read from a replica went to: a value of the role label of reads_total.
+type ReadRole uint8
+
+// The roles.
+const (
+	ReadPrimary ReadRole = iota
+	ReadReplica
+	numReadRoles
+)
+
+var readRoleNames = [numReadRoles]string{"primary", "replica"}
+
+// Wait is what became of calls that met a node that was away: a value of the
+// result label of backend_waits_total.
+type Wait uint8
+
+// The ends of waiting.
+const (
+	WaitBegan  Wait = iota // it waited
+	WaitGaveUp             // and its time was over before the node was there
+	WaitFull               // it did not wait, as too much did already
+	numWaits
+)
+
+var waitNames = [numWaits]string{"waited", "gave_up", "full"}
+
+// What became of sessions whose subscriptions were lost with their node: the
+// values of the result label of resubscriptions_total.
+const (
+	ListenersClosed  = iota
+	ListenersResumed // they are subscribed again
+	numListeners
+)
+
+var listenerNames = [numListeners]string{"closed", "resumed"}
+
 // Bounds on what a closed list may hold; New refuses longer ones.
 const (
 	maxClasses = 8
@@ -75,11 +111,14 @@ type Loop struct {
 	Lingering      int64      // sockets still open for a last reply to arrive
 	CommandSeconds Histogram  // from a call's last byte to its reply in order
 	BackendSeconds Histogram  // from a call's sending to the node's reply
+	Waits          [numWaits]uint64
+	Resubscribed   [numListeners]uint64
 
 	commands [maxClasses][numDecisions]uint64
 	auth     [numMethods][2]uint64 // failed, ok
 	closed   [maxCloses]uint64
 	paused   [numObstacles]uint64
+	reads    [numReadRoles]uint64
 	number   int // which loop of its Set
 }
 
@@ -120,6 +159,9 @@ func (l *Loop) Close(reason uint8) { l.closed[reason%maxCloses]++ }
 // Pause counts that a client is not read any more for a while.
 func (l *Loop) Pause(o Obstacle) { l.paused[o%numObstacles]++ }
 
+// Read counts a call that could be read from a replica, where that is wished.
+func (l *Loop) Read(r ReadRole) { l.reads[r%numReadRoles]++ }
+
 // Connection counts a connection by what became of it.
 func (l *Listener) Connection(r Result) { l.results[r%numResults]++ }
 
@@ -155,6 +197,15 @@ func (l *Loop) add(o *Loop) {
 	}
 	for i, n := range o.paused {
 		l.paused[i] += n
+	}
+	for i, n := range o.reads {
+		l.reads[i] += n
+	}
+	for i, n := range o.Waits {
+		l.Waits[i] += n
+	}
+	for i, n := range o.Resubscribed {
+		l.Resubscribed[i] += n
 	}
 	for m := range l.auth {
 		l.auth[m][0] += o.auth[m][0]

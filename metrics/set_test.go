@@ -87,6 +87,8 @@ func filled(t *testing.T) *Set {
 		l.Pause(PausedOutput)
 		l.Received, l.Sent, l.BufferBytes = 1000, 2000, 64
 		l.Lingering = 3
+		l.Waits[WaitBegan] = 2
+		l.Resubscribed[ListenersResumed] = 1
 		l.CommandSeconds.ObserveN(500*time.Microsecond, 10)
 		l.BackendSeconds.Observe(0.0002)
 		loops = append(loops, l)
@@ -135,6 +137,9 @@ func TestScrapeHasEveryPromisedNameAndTheRightSums(t *testing.T) {
 		`sallyport_connections_closed_total{reason="drain"} 0`,
 		`sallyport_reads_paused_total{reason="output"} 2`,
 		`sallyport_reads_paused_total{reason="turn"} 0`,
+		`sallyport_backend_waits_total{result="waited"} 4`,
+		`sallyport_backend_waits_total{result="full"} 0`,
+		`sallyport_resubscriptions_total{result="resumed"} 2`,
 		`sallyport_received_bytes_total 2000`,
 		`sallyport_sent_bytes_total 4000`,
 		`sallyport_buffer_bytes 128`,
@@ -207,6 +212,7 @@ func TestLabelsAreFromClosedLists(t *testing.T) {
 	known := map[string]bool{
 		"listener": true, "result": true, "reason": true, "method": true, "class": true, "decision": true,
 		"backend": true, "node": true, "file": true, "sink": true, "le": true, "version": true, "goversion": true, "fips": true,
+		"role": true,
 	}
 	families, err := filled(t).Registry().Gather()
 	if err != nil {

@@ -118,14 +118,14 @@ func (s *session) aimAt(at spot) bool {
 		}
 	}
 	switch {
-	case node == backend.Endpoint{}:
+	case node == backend.Endpoint{} && (bound || at.set && !s.router.Vacant(at.group) || s.router.Patience() == 0):
 		s.unowned()
 		return false
 	case bound && node != s.boundTo():
 		s.fail(errBound)
 		return false
 	}
-	s.aside().at = node
+	s.aside().at, s.apart.spot = node, at
 	return true
 }
 
@@ -214,6 +214,11 @@ const wroteSpread = -1
 // toShard sends a shared call to a shard: over the session's own connection, if
 // it is bound to one that leads there.
 func (s *session) toShard(w backend.Caller, tag uint64, shard int, args [][]byte) backend.Failure {
+	if s.spreads() {
+		if taken, f := s.readFrom(w, tag, shard, args); taken {
+			return f
+		}
+	}
 	if at := s.boundTo(); at != (backend.Endpoint{}) && at == s.router.Primary(shard) {
 		return s.router.Over(s.apart.own, w, tag, s.at, shard, args)
 	}

@@ -16,12 +16,13 @@ import (
 
 // stray is a call that is on its way to another node.
 type stray struct {
-	tag   uint64
-	n     int // replies that it is owed
-	to    backend.Redirect
-	reply []byte // which said so
-	until int64  // when it is given up to look for that node, Unix ns
-	timer loop.Timer
+	tag    uint64
+	n      int // replies that it is owed
+	to     backend.Redirect
+	reply  []byte // which said so
+	until  int64  // when it is given up to look for that node, Unix ns
+	awaits bool   // it is counted by the Router as waiting
+	timer  loop.Timer
 }
 
 const (
@@ -90,24 +91,34 @@ func (s *session) goAfter() {
 	}
 	a := s.apart
 	st := a.turn.stray
-	if !s.router.Topology().Has(st.to.At) {
+	at, pause := st.to.At, lookAgain
+	if at == (backend.Endpoint{}) {
+		at, pause = s.whither(), waitAgain
+	}
+	if at == (backend.Endpoint{}) || !s.router.Topology().Has(at) {
 		if s.w.now().UnixNano() < st.until {
-			s.w.arm(&st.timer, lookAgain, s.goAfter)
+			s.w.arm(&st.timer, pause, s.goAfter)
 			return
 		}
-		a.turn.stray = nil
+		s.landed(true)
 		s.Reply(st.tag, st.n, st.reply, true)
 		return
 	}
-	a.turn.stray = nil
-	a.at = st.to.At
+	s.landed(false)
+	if no := s.rejudged(); no != nil {
+		s.Reply(st.tag, st.n, no, true)
+		return
+	}
+	a.at = at
 	tainted, waited := a.tainted, a.waited
 	f := s.have()
 	a.tainted, a.waited = a.tainted || tainted, a.waited || waited // what taints one connection does so to the next
 	if f == 0 {
+		a.own.Until(st.until)
 		f = s.repeat(st)
 	}
 	if f != 0 {
+		s.leaveOwn() // with whatever it has taken of the call
 		s.Reply(st.tag, st.n, failureText(f), true)
 	}
 }
@@ -118,11 +129,21 @@ func (s *session) repeat(st *stray) backend.Failure {
 	t := &a.turn
 	if t.kind == turnExec {
 		a.txn.asking = st.to.Ask
-		s.sendBlock(a.txn)
+		if f := s.sendBlock(a.txn); f != 0 {
+			return f
+		}
 		return s.pipe.Send(s, st.tag, s.at, execCall)
 	}
 	if st.to.Ask {
-		s.pipe.Send(unheard{}, 0, s.at, askingCall)
+		if f := s.pipe.Send(unheard{}, 0, s.at, askingCall); f != 0 {
+			return f
+		}
+	}
+	if name := t.spec.Name; name == "wait" || name == "waitaof" {
+		a.waited = true
+		if f := s.pipe.Send(unheard{}, 0, s.at, pingCall); f != 0 {
+			return f
+		}
 	}
 	if t.kind == turnSubscribe {
 		a.own.Subscribed(s.proto == 2)

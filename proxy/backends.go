@@ -171,6 +171,7 @@ func (w *worker) pool(name string) *backend.Pool {
 	if p == nil {
 		p = w.srv.backend(name).Pool(w.loop)
 		p.Stats.Latency = w.backendLatency
+		p.Stats.Read = w.readCounted
 		p.Eased = w.eased
 		w.pools[name] = p
 	}
@@ -189,6 +190,7 @@ func (w *worker) leaveBackends() {
 		}
 		if p := w.pools[name]; p != nil {
 			p.Close()
+			countWaits(&w.former, &p.Stats)
 			delete(w.pools, name)
 		}
 		delete(w.retiring, name)

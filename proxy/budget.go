@@ -54,6 +54,9 @@ func (s *session) account() {
 	}
 	if a := s.apart; a != nil {
 		n += int64(a.subs.bytes)
+		if a.own != nil && (a.txn == nil || s.router != nil) { // else it is what the transaction counts
+			n += int64(a.own.Pipeline().Early())
+		}
 		if a.txn != nil {
 			n += int64(a.txn.bytes)
 		}

@@ -95,8 +95,8 @@ func (s *session) clientList(args [][]byte, own bool) {
 	srv := s.w.srv
 	s.elsewhere(func() func() {
 		var lines []clientLine
-		for _, some := range ask(srv, func(w *worker) []clientLine { return w.clientLines(&f) }) {
-			lines = append(lines, some...)
+		for _, some := range tally(srv, func(*worker) *[]clientLine { return new([]clientLine) }, f.line) {
+			lines = append(lines, *some...)
 		}
 		slices.SortFunc(lines, func(a, b clientLine) int { return int(int64(a.id) - int64(b.id)) })
 		var text strings.Builder
@@ -112,14 +112,11 @@ type clientLine struct {
 	text string
 }
 
-func (w *worker) clientLines(f *clientFilter) []clientLine {
-	var lines []clientLine
-	for s := w.sessions; s != nil; s = s.next {
-		if f.picks(s) {
-			lines = append(lines, clientLine{s.facts.id, s.listing()})
-		}
+// line adds a session's line, if the filter picks it.
+func (f *clientFilter) line(lines *[]clientLine, s *session) {
+	if f.picks(s) {
+		*lines = append(*lines, clientLine{s.facts.id, s.listing()})
 	}
-	return lines
 }
 
 // clientType reads a TYPE. A session is a normal client, or one with subscriptions.

@@ -45,13 +45,18 @@ const askTimeout = 2 * time.Second
 // that does not answer in time, or before the server closes, is left out. Not to be
 // called on a loop.
 func ask[T any](s *Server, f func(*worker) T) []T {
+	return askLater(s, func(w *worker, say func(T)) { say(f(w)) })
+}
+
+// askLater is ask for what takes several turns: f calls say, on its loop, when it knows.
+func askLater[T any](s *Server, f func(w *worker, say func(T))) []T {
 	s.mu.Lock()
 	workers := append([]*worker(nil), s.workers...)
 	s.mu.Unlock()
 	said := make(chan T, len(workers))
 	asked := 0
 	for _, w := range workers {
-		if w != nil && w.loop.Post(func() { said <- f(w) }) {
+		if w != nil && w.loop.Post(func() { f(w, func(one T) { said <- one }) }) {
 			asked++
 		}
 	}

@@ -35,10 +35,18 @@ func (s *session) introduce(u *acl.User) {
 	}
 }
 
-// introduceAs has later calls go over connections of another login: by the same
-// door as after a connection that takes no more calls, behind which a session
-// waits until every reply that it is owed has arrived. What binds it to a connection
-// can't follow: it ends.
+// moveOn has later calls go over other connections, and wait until every reply that
+// is owed now has arrived: by the doors through which a session leaves a connection
+// that takes no more calls, and one whose topology has changed.
+func (s *session) moveOn() {
+	s.pipe, s.generation = nil, ^uint64(0)
+	if s.router == nil {
+		s.pipe = backend.Departed()
+	}
+}
+
+// introduceAs has later calls go over connections of another login. What binds the
+// session to a connection can't follow: it ends.
 func (s *session) introduceAs(id backend.Identity) {
 	if s.as == id {
 		return
@@ -47,10 +55,8 @@ func (s *session) introduceAs(id backend.Identity) {
 		s.expire(audit.ClosePolicyChanged)
 		return
 	}
-	s.as, s.generation = id, ^uint64(0)
-	if s.pipe = nil; s.router == nil { // else the generation says that it has to wait
-		s.pipe = backend.Departed()
-	}
+	s.as = id
+	s.moveOn()
 }
 
 // fixed reports a session that can't speak for a principal with another login
@@ -59,18 +65,14 @@ func (s *session) fixed(pr *acl.Principal) bool {
 	if s.apart == nil || s.apart.why == 0 {
 		return false
 	}
-	name, as := s.facts.backend, s.as
-	if x := s.routes; x != nil {
-		name, as = x.sides[x.own].name, s.asAt(x.own)
+	as := s.as
+	if s.routes != nil {
+		as = s.asAt(s.routes.own)
 	}
-	return s.w.identityOf(name, pr.User) != as
+	return s.w.identityOf(s.ownAt(), pr.User) != as
 }
 
 // reintroduce looks once more who has a login of its own, after that was changed.
 func (w *worker) reintroduce() {
-	for s := w.sessions; s != nil; {
-		next := s.next
-		s.introduce(s.user)
-		s = next
-	}
+	w.oblige(func(s *session) { s.introduce(s.user) })
 }

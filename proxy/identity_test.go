@@ -406,7 +406,18 @@ func TestUsersOfTheirOwnOverAClusterNeverMix(t *testing.T) {
 		}
 	}
 	as := r.login("alice")
-	r.want(as, "a", "GET", "alice:1")
+	for i := range 200 {
+		if err := as.Send("SET", fmt.Sprintf("alice:%d", i%7), fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 200 {
+		if got, err := as.Receive(); err != nil || got != "OK" {
+			t.Fatal(got, err)
+		}
+	}
+	r.want(as, "197", "GET", "alice:1")
+	r.want(as, "OK", "SET", "alice:1", "a")
 	r.want(as, "OK", "AUTH", "bob", "bob-pw")
 	r.want(as, noPermission, "GET", "alice:1")
 }

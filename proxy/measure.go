@@ -148,7 +148,18 @@ func (w *worker) handOver(add func(*metrics.Loop)) {
 	w.behind.flush(&w.count.BackendSeconds)
 	w.count.BufferBytes = w.loop.BufferBytes()
 	w.count.Lingering = int64(w.loop.Lingering())
+	w.count.Waits = w.former.Waits
+	for _, p := range w.pools {
+		countWaits(w.count, &p.Stats)
+	}
 	add(w.count)
+}
+
+// countWaits adds what a loop's share of a backend had wait.
+func countWaits(to *metrics.Loop, st *backend.Stats) {
+	to.Waits[metrics.WaitBegan] += st.Waited
+	to.Waits[metrics.WaitGaveUp] += st.GaveUp
+	to.Waits[metrics.WaitFull] += st.Full
 }
 
 // latency folds equal durations before they reach a histogram: all calls that

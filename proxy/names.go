@@ -59,15 +59,15 @@ func (s *session) parse(args [][]byte, call *command.Call) error {
 
 // rename gives the sessions of a listener the names a reload brought.
 func (w *worker) rename(l *listener) {
-	for s := w.sessions; s != nil; s = s.next {
+	w.oblige(func(s *session) {
 		if s.facts.in != l {
-			continue
+			return
 		}
 		was := s.names
 		if s.names = l.names.Load(); s.held != nil {
 			s.held, s.hidden = s.reread(s.held, was)
 		}
-	}
+	})
 }
 
 // reread tells what has become of words that were translated by other names: a

@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"time"
+
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/metrics"
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/backend"
 )
@@ -21,11 +24,16 @@ type apart struct {
 	waited  bool             // own has carried WAIT: nobody else gets it
 	choked  bool             // own is not read, its session has enough output waiting
 	at      backend.Endpoint // over several nodes: where own leads, or is to
+	spot    spot             // that at was found by
 	watched int              // and the group of the keys that were watched last
 
-	turn turn
-	txn  *transaction
-	subs subscriptions
+	turn  turn
+	txn   *transaction
+	subs  subscriptions
+	again *relistening // own was lost, and the subscriptions with it; nil: they stand
+
+	resumed time.Time // when they stood again last
+	tracked bool      // other sessions have what they track told to own
 	track
 	mode replyMode
 }
@@ -57,6 +65,7 @@ type turn struct {
 	again [][]byte
 	fault []byte // an error reply, until it is whole
 	hops  uint8
+	until int64 // Unix ns: so long it may wait for a node, if it has not been sent
 	stray *stray
 }
 
@@ -116,6 +125,9 @@ func (s *session) have() backend.Failure {
 		if key.Node = s.boundTo(); key.Node == (backend.Endpoint{}) {
 			key.Node = a.at
 		}
+		if key.Node == (backend.Endpoint{}) {
+			return backend.Unavailable // nobody has it now; see adrift
+		}
 	}
 	if a.own != nil && a.own.Key() != key {
 		a.own.Close() // it rests, and was for what the session has left since
@@ -148,6 +160,9 @@ func (s *session) payer() string {
 // its reply is there.
 func (s *session) alone(kind turnKind, args [][]byte) bool {
 	if f := s.have(); f != 0 {
+		if s.adrift(kind, args, 1) {
+			return true
+		}
 		s.declined(f)
 		return false
 	}
@@ -157,18 +172,7 @@ func (s *session) alone(kind turnKind, args [][]byte) bool {
 		return false
 	}
 	s.slots.push(s.pipe, wireSize(args), s.at)
-	s.apart.turn = turn{kind: kind, spec: s.call.Spec}
-	if s.blocked() {
-		s.apart.turn.args = copiedArgs(args) // they may be judged again before there is an answer
-	}
-	if s.router != nil && kind != turnExec {
-		s.apart.turn.again = copiedArgs(args)
-		if writes(s.call.Spec) {
-			var at spot
-			at.narrow(s.router, &s.call, args)
-			s.noteWrite(at)
-		}
-	}
+	s.beginTurn(kind, args)
 	return true
 }
 
@@ -237,7 +241,9 @@ func (s *session) carry(args [][]byte) {
 // the session has been answered until now.
 func (s *session) waitFor(args [][]byte) {
 	if f := s.have(); f != 0 {
-		s.declined(f)
+		if !s.adrift(turnAlone, args, 1) {
+			s.declined(f)
+		}
 		return
 	}
 	if f := s.pipe.Send(unheard{}, 0, s.at, pingCall); f != 0 {
@@ -288,6 +294,7 @@ func (s *session) turned() {
 	a := s.apart
 	t := a.turn
 	if t.kind == noTurn || s.slots.n > 0 {
+		s.unlisten()
 		return
 	}
 	a.turn = turn{}
@@ -321,6 +328,7 @@ func (s *session) turned() {
 	if a.own != nil && a.why == 0 {
 		s.part(t.kind == turnExec || t.kind == turnUnwatch)
 	}
+	s.account()
 	s.settled()
 }
 
@@ -375,11 +383,14 @@ func (s *session) settled() {
 // client. Everything owed before it has come over the same connection, and what
 // is answered here waits while a push is half out.
 func (s *session) Push(p []byte, last bool) {
+	if s.duty != s.w.duty {
+		s.fulfil() // it may not be to hear this any more
+	}
 	if s.ended {
 		return
 	}
-	if a := s.apart; a != nil && !s.pushing {
-		a.subs.overheard(p)
+	if a := s.apart; a != nil {
+		a.subs.overheard(p, !s.pushing, last)
 	}
 	s.pushing = !last
 	s.send(p)
@@ -387,6 +398,7 @@ func (s *session) Push(p []byte, last bool) {
 		if s.settle(); s.ended {
 			return
 		}
+		s.unlisten()
 	}
 	s.choke()
 	s.outputLimit()
@@ -440,11 +452,19 @@ func (s *session) Lost() {
 	if s.pipe == a.own.Pipeline() {
 		s.pipe = nil
 	}
-	a.own = nil
-	if s.ended {
+	a.own, a.choked = nil, false
+	switch {
+	case s.ended:
 		return
-	}
-	if a.why != 0 || s.pushing {
+	case a.again != nil && !s.pushing:
+		s.listenLater()
+		return
+	case a.why != 0 && s.listensAgain():
+		return
+	case a.why != 0 || s.pushing:
+		if a.again != nil {
+			s.w.count.Resubscribed[metrics.ListenersClosed]++
+		}
 		s.depart(audit.CloseBackendLost, farewell)
 		return
 	}
@@ -462,6 +482,10 @@ func (s *session) selectOwn(args [][]byte, db int) {
 func (s *session) closeOwn() {
 	s.leaveOwn()
 	if s.apart != nil {
+		if s.apart.turn.stray != nil {
+			s.landed(false)
+		}
+		s.silence()
 		s.apart.txn, s.apart.why, s.apart.turn = nil, 0, turn{}
 		s.apart.subs = subscriptions{}
 	}

@@ -165,6 +165,7 @@ func (p *proofs) within(ctx context.Context, gate chan struct{}, a *acl.Attempt,
 
 // proved goes on with a trial whose proof is back.
 func (s *session) proved(t *trial, under *acl.Policy, pr acl.Principal, reason acl.Reason) {
+	s.fulfil()
 	if s.ended || s.trial != t {
 		return
 	}

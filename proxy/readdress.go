@@ -190,11 +190,9 @@ func (s *Server) open(p *plan) {
 // part ends the sessions of a listener that is gone. Those still on their way in
 // meet its reason when they join.
 func (w *worker) part(l *listener, reason audit.CloseReason) {
-	for s := w.sessions; s != nil; {
-		next := s.next
+	w.oblige(func(s *session) {
 		if s.facts.in == l {
 			s.expire(reason)
 		}
-		s = next
-	}
+	})
 }

@@ -29,6 +29,7 @@ const (
 	errUnavailable    = "ERR backend unavailable: the command was not sent"
 	errLost           = "ERR backend connection lost, the command may have run"
 	errOwnLimit       = "ERR backend connection limit reached"
+	errNoReplica      = "ERR backend unavailable: no replica is fit to be read from"
 	errNoLogin        = "ERR backend login of this user failed: the command was not sent"
 	errOverloaded     = "ERR backend unavailable: too many commands are waiting for a connection"
 )
@@ -37,6 +38,7 @@ var (
 	replyUnavailable = resp.AppendError(nil, errUnavailable)
 	replyLost        = resp.AppendError(nil, errLost)
 	replyOwnLimit    = resp.AppendError(nil, errOwnLimit)
+	replyNoReplica   = resp.AppendError(nil, errNoReplica)
 	replyNoLogin     = resp.AppendError(nil, errNoLogin)
 	replyOverloaded  = resp.AppendError(nil, errOverloaded)
 )
@@ -50,6 +52,8 @@ func failureText(f backend.Failure) []byte {
 		return replyOverloaded
 	case backend.Limited:
 		return replyOwnLimit
+	case backend.NoReplica:
+		return replyNoReplica
 	case backend.NoLogin:
 		return replyNoLogin
 	default:

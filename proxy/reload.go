@@ -59,11 +59,12 @@ func (s *Server) Reload(o Options) error {
 	s.listeners, s.shutdown = plan.listeners, o.Shutdown
 	s.enterBackends(backends)
 	s.mu.Unlock()
+	others := false
 	for name, b := range s.backends.Load().now {
 		b.SetLogin(o.Backends[name].User, o.Backends[name].Password, o.Backends[name].TLS)
 		b.SetControlLogin(o.Backends[name].Routing)
 		b.SetDiscover(o.Backends[name].Discover)
-		b.SetLogins(o.Backends[name].Logins)
+		others = b.SetLogins(o.Backends[name].Logins) || others
 	}
 	stays := s.setLimits(o.Limits)
 	for _, k := range plan.kept {
@@ -80,7 +81,9 @@ func (s *Server) Reload(o Options) error {
 	} else {
 		s.forgetTickets() // no ticket outlives a reload, whatever that was about
 	}
-	s.each((*worker).reintroduce)
+	if others {
+		s.each((*worker).reintroduce)
+	}
 	if o.Auth.Tokens != nil {
 		s.RejudgeTokens()
 	}
@@ -98,7 +101,7 @@ func (s *Server) reloadable(o *Options) error {
 	for name, now := range s.backends.Load().now {
 		to, ok := o.Backends[name]
 		if ok && !now.Same(&to) {
-			return fmt.Errorf("backend %s: nodes, topology, nodes_allow, wait and whether they speak TLS need a restart, or a backend of another name", name)
+			return fmt.Errorf("backend %s: nodes, topology, nodes_allow, wait, reads, zone, max_lag and whether they speak TLS need a restart, or a backend of another name", name)
 		}
 	}
 	for _, l := range o.Listeners {
@@ -150,7 +153,7 @@ func (w *worker) relimit(l Limits) {
 	}
 	idle := w.limits.IdleTimeout != l.IdleTimeout
 	w.setLimits(l)
-	for s := w.sessions; s != nil; s = s.next {
+	w.oblige(func(s *session) {
 		if s.user != nil {
 			s.reader.SetLimits(w.readerLimits)
 		}
@@ -158,7 +161,7 @@ func (w *worker) relimit(l Limits) {
 			s.idleTimer.Stop()
 			s.watchIdle()
 		}
-	}
+	})
 }
 
 // Policy gives the policy in force, with what was changed at run time.
@@ -191,19 +194,20 @@ func (s *Server) inForce(p *acl.Policy) bool {
 	return s.changes.filed == p && s.changes.filedAs == s.policy.Load() && len(s.changes.deleted) == 0
 }
 
-// rejudge holds every open session against a new policy. Where it was changed at
-// run time, a session goes on whose user has another password now, as in Redis.
+// rejudge holds every open session against a new policy, which is in force for
+// calls at once. Where it was changed at run time, a session goes on whose user has
+// another password now, as in Redis.
 func (w *worker) rejudge(p *acl.Policy, atRunTime bool) {
 	w.policy, w.table = p, p.Table()
-	w.lenient = atRunTime
-	defer func() { w.lenient = false }()
-	for sn := w.sessions; sn != nil; {
-		next := sn.next
-		if !w.renew(sn) {
-			sn.expire(audit.ClosePolicyChanged)
+	w.oblige(func(s *session) {
+		// A newer one may be in force, and less strict: what this one takes away is gone all the same.
+		newest := w.policy
+		defer func() { w.policy, w.table, w.lenient = newest, newest.Table(), false }()
+		w.policy, w.table, w.lenient = p, p.Table(), atRunTime
+		if !w.renew(s) {
+			s.expire(audit.ClosePolicyChanged)
 		}
-		sn = next
-	}
+	})
 }
 
 // recertify ends the sessions of a listener whose certificates its new TLS
@@ -215,26 +219,18 @@ func (w *worker) recertify(l *listener, t *tlsutil.Server) {
 		state   tls.ConnectionState
 	}
 	var holders []holder
-	for sn := w.sessions; sn != nil; sn = sn.next {
+	w.walk(func(sn *session) {
 		if c, ok := sn.port.(*loop.Conn); ok && sn.facts.in == l && c.TLS() != nil {
 			holders = append(holders, holder{sn, c.TLS().ConnectionState()})
 		}
-	}
-	if len(holders) == 0 {
-		return
-	}
-	w.srv.proofs.out.Add(1)
-	go func() {
-		defer w.srv.proofs.out.Done()
-		for _, h := range holders {
-			if w.srv.proofs.ctx.Err() != nil {
-				return
-			}
+	}, func() {
+		w.besides(len(holders), func(n int) {
+			h := &holders[n]
 			if err := t.Trusts(h.state); err != nil {
 				w.loop.Post(func() { h.session.expire(closeForTrust(err)) })
 			}
-		}
-	}()
+		})
+	})
 }
 
 // closeForTrust is why a connection ends whose certificate is not trusted any more.

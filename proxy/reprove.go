@@ -22,25 +22,31 @@ func (w *worker) reprove() {
 		claims  *acl.TokenClaims
 	}
 	var holders []holder
-	for sn := w.sessions; sn != nil; sn = sn.next {
+	w.walk(func(sn *session) {
 		if c := sn.who.TokenClaims(); c != nil && !sn.ended {
 			holders = append(holders, holder{sn, c})
 		}
-	}
-	if len(holders) == 0 || w.srv.proofs.ctx.Err() != nil {
-		return
-	}
-	now := w.now()
-	w.srv.proofs.out.Add(1)
-	go func() {
-		defer w.srv.proofs.out.Done()
-		for _, h := range holders {
-			if w.srv.proofs.ctx.Err() != nil {
-				return
-			}
+	}, func() {
+		now := w.now()
+		w.besides(len(holders), func(n int) {
+			h := &holders[n]
 			if claims, err := v.Again(h.claims, now); err != nil || claims != h.claims {
 				w.loop.Post(func() { h.session.reproved(h.claims, claims, err) })
 			}
+		})
+	})
+}
+
+// besides calls f with 0 to n-1 in a goroutine, until the server closes.
+func (w *worker) besides(n int, f func(int)) {
+	if n == 0 || w.srv.proofs.ctx.Err() != nil {
+		return
+	}
+	w.srv.proofs.out.Add(1)
+	go func() {
+		defer w.srv.proofs.out.Done()
+		for i := 0; i < n && w.srv.proofs.ctx.Err() == nil; i++ {
+			f(i)
 		}
 	}()
 }
@@ -48,6 +54,7 @@ func (w *worker) reprove() {
 // reproved acts on what a session's token means now, unless the session has
 // another one by now.
 func (s *session) reproved(of, claims *acl.TokenClaims, err error) {
+	s.fulfil()
 	now := s.who.TokenClaims()
 	if s.ended || now == nil || now.Proof != of.Proof {
 		return

@@ -32,6 +32,7 @@ type routes struct {
 type side struct {
 	name       string
 	router     *backend.Router // nil: the backend is one node
+	reads      *backend.Reads  // nil: all calls go to its primaries
 	pipe       *backend.Pipeline
 	db, proto  int // of pipe
 	as         backend.Identity
@@ -55,8 +56,11 @@ func (s *session) enter(table *backend.Prefixes) {
 	}
 	x := &routes{table: table, sides: make([]side, len(table.Names()))}
 	for i, name := range table.Names() {
-		x.sides[i] = side{name: name, router: s.w.pool(name).Router()}
+		p := s.w.pool(name)
+		s.seatAt(p)
+		x.sides[i] = side{name: name, router: p.Router(), reads: s.reads}
 	}
+	s.reads = x.sides[0].reads
 	s.routes = x
 }
 
@@ -121,7 +125,8 @@ func (s *session) goTo(i int) {
 		was.pipe = nil // it is found again as long as it is the session's
 	}
 	x.now = i
-	s.facts.backend, s.router, s.pipe, s.as, s.generation, s.wrote = is.name, is.router, is.pipe, is.as, is.generation, is.wrote
+	s.facts.backend, s.router, s.reads, s.pipe, s.as = is.name, is.router, is.reads, is.pipe, is.as
+	s.generation, s.wrote = is.generation, is.wrote
 	if is.db != s.db || is.proto != s.proto {
 		s.pipe = nil // the session is in another database since, or speaks otherwise
 	}
@@ -163,6 +168,14 @@ func (s *session) introduceElsewhere(u *acl.User) {
 	}
 }
 
+// ownAt is the backend that the session's own connection leads to.
+func (s *session) ownAt() string {
+	if s.routes == nil {
+		return s.facts.backend
+	}
+	return s.routes.sides[s.routes.own].name
+}
+
 // strays reports that a call over several backends has to wait until all that is
 // owed has come: one of its parts could overtake an earlier call.
 func (s *session) strays() bool {
@@ -196,7 +209,7 @@ func (s *session) needs(name string) bool {
 func (s *session) behindCongested() bool {
 	for i := range s.routes.sides {
 		d := &s.routes.sides[i]
-		if i != s.routes.now && (d.pipe != nil && d.pipe.Congested() || d.router != nil && d.router.Congested()) {
+		if i != s.routes.now && (d.pipe != nil && d.pipe.Congested() || d.router != nil && d.router.Congested() || d.reads != nil && d.reads.Congested()) {
 			return true
 		}
 	}

@@ -59,6 +59,14 @@ func (s *session) wholeReply(args [][]byte) {
 // sendHere makes one of the calls at the backend the session is at, which is one node.
 func (g *gather) sendHere(part int, args [][]byte) {
 	s := g.s
+	if s.spreads() {
+		if taken, f := s.readFrom(g, uint64(part), 0, args); taken {
+			if f != 0 {
+				g.Fail(uint64(part), f)
+			}
+			return
+		}
+	}
 	if s.pipe == nil || s.pipe.Gone() {
 		s.pipe = s.w.pipeline(s.facts.backend, s.key())
 	}

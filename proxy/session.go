@@ -50,6 +50,8 @@ type session struct {
 	pipe       *backend.Pipeline
 	router     *backend.Router // nil: the backend is one node
 	routes     *routes         // nil: all keys are of one backend
+	reads      *backend.Reads  // nil: all calls go to primaries
+	seat       uint64          // which replica its reads go to
 	method     audit.Method
 	commands   uint64
 	refused    uint64
@@ -89,6 +91,7 @@ type session struct {
 	decision   metrics.Decision // on the call being served, if it is served
 	reason     audit.CloseReason
 
+	duty       uint64   // the last one it has done, see oblige
 	prev, next *session // the worker's list
 }
 
@@ -124,6 +127,9 @@ func (s *session) Closed(_ *loop.Conn, cause error) { s.w.leave(s, cause) }
 func (s *session) feed(p []byte) {
 	s.letGo()
 	s.breathe()
+	if s.duty != s.w.duty {
+		s.fulfil()
+	}
 	if s.finishing || s.ended {
 		return
 	}
@@ -262,6 +268,9 @@ func (s *session) forward(args [][]byte) {
 		s.route(args)
 		return
 	}
+	if s.spreads() && s.read(args) {
+		return
+	}
 	if s.pipe == nil || s.pipe.Gone() {
 		s.pipe = s.w.pipeline(s.facts.backend, s.key())
 	}
@@ -352,7 +361,11 @@ func (s *session) Fail(tag uint64, f backend.Failure) {
 		s.apart.turn.fault = nil
 	}
 	if s.apart != nil && s.apart.turn.kind == turnSubscribe {
-		n = int(r.n - r.got) // one answer for all of its channels
+		n = int(r.n - r.got)                                            // one answer for all of its channels
+		s.apart.subs.unsure = s.apart.subs.unsure || s.apart.turn.n > 0 // some of them were confirmed
+	}
+	if s.outlasts(tag, n, f) {
+		return
 	}
 	s.Reply(tag, n, failureText(f), true)
 }

@@ -131,7 +131,8 @@ func newStage(t testing.TB, clients, nodes int) *stage {
 	srv.memory.Store(DefaultLimits().Memory)
 	st.w = &worker{
 		srv: srv, clock: func() time.Time { return st.now }, arm: st.armed, post: st.post, table: command.Newest(), policy: policy,
-		limits: Limits{}.withDefaults(), recorder: recorder, count: set.NewLoop(), scratch: make([]byte, 0, 1024),
+		patience: func(string) time.Duration { return 0 },
+		limits:   Limits{}.withDefaults(), recorder: recorder, count: set.NewLoop(), scratch: make([]byte, 0, 1024),
 		readerLimits: resp.Limits{Args: 1024, Bulk: 1 << 20, Inline: 1 << 16, Request: 1 << 20},
 	}
 	for range nodes {

@@ -90,7 +90,7 @@ func (s *Server) record(c crowd, e audit.Event) {
 // recordClients writes who is connected to the proxy, if anybody is.
 func (s *Server) recordClients() {
 	all := make(crowd)
-	for _, some := range ask(s, (*worker).crowd) {
+	for _, some := range tally(s, func(*worker) crowd { return make(crowd) }, crowd.count) {
 		for k, n := range some {
 			all.add(k, n)
 		}
@@ -100,20 +100,16 @@ func (s *Server) recordClients() {
 	}
 }
 
-// crowd counts the loop's sessions.
-func (w *worker) crowd() crowd {
-	c := make(crowd)
-	for s := w.sessions; s != nil; s = s.next {
-		k := groupKey{ip: s.facts.client}
-		if s.user != nil {
-			k.user = s.user.Name()
-		}
-		if k.library = string(s.libName); len(s.libVer) > 0 {
-			k.library += " " + string(s.libVer)
-		}
-		c.add(k, 1)
+// count adds a session.
+func (c crowd) count(s *session) {
+	k := groupKey{ip: s.facts.client}
+	if s.user != nil {
+		k.user = s.user.Name()
 	}
-	return c
+	if k.library = string(s.libName); len(s.libVer) > 0 {
+		k.library += " " + string(s.libVer)
+	}
+	c.add(k, 1)
 }
 
 // stranger is a connection to a backend that is not ours.

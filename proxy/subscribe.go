@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/proxy/resp"
 )
 
@@ -12,8 +13,10 @@ import (
 // and SSUBSCRIBE.
 type subscriptions struct {
 	names [3]map[string]struct{}
-	bytes int  // about what they hold
-	fewer bool // the node may have ended some by itself
+	bytes int // about what they hold
+
+	fewer  []byte // a push that says that the node has ended one, until it is whole
+	unsure bool   // it is not known any more which ones the node has
 }
 
 const (
@@ -69,11 +72,11 @@ func (u *subscriptions) dropAll(f int) {
 	u.names[f] = nil
 }
 
-// overheard notes what the beginning of a push says: a node ends subscriptions of
-// its own accord when the slot of their channels moves away.
-func (u *subscriptions) overheard(p []byte) {
-	if u.names[bySsubscribe] != nil && bytes.Contains(p[:min(len(p), 32)], unsubscribedWord) {
-		u.fewer = true
+// overheard takes a piece of a push, first and last as it may be: a node ends
+// subscriptions of its own accord when the slot of their channels moves away.
+func (u *subscriptions) overheard(p []byte, first, last bool) {
+	if first && u.names[bySsubscribe] != nil && bytes.Contains(p[:min(len(p), 32)], unsubscribedWord) || len(u.fewer) > 0 {
+		u.ending(p, last)
 	}
 }
 
@@ -104,13 +107,13 @@ func (s *session) subscribe(args [][]byte) {
 		}
 		if n == 0 {
 			n = max(1, subs.count(family(verb)))
-			if subs.fewer && family(verb) == bySsubscribe {
+			if subs.unsure && family(verb) == bySsubscribe {
 				args = subs.named(args[0], bySsubscribe) // so that each is answered, known to the node or not
 			}
 		}
 	}
 	if f := s.have(); f != 0 {
-		s.declined(f)
+		s.subscribeLater(args, n, f)
 		return
 	}
 	a := s.apart
@@ -127,10 +130,20 @@ func (s *session) subscribe(args [][]byte) {
 	}
 	s.slots.mute = loud
 	a.tainted = true
-	a.turn = turn{kind: turnSubscribe, spec: s.call.Spec, args: copiedArgs(args[1:])}
-	if s.router != nil {
-		a.turn.again = copiedArgs(args)
+	s.beginTurn(turnSubscribe, args)
+	a.turn.args = copiedArgs(args[1:])
+}
+
+// subscribeLater is subscribe where there is no connection to be had.
+func (s *session) subscribeLater(args [][]byte, n int, f backend.Failure) {
+	loud := s.slots.mute
+	s.slots.mute = false // as above
+	waits := s.adrift(turnSubscribe, args, n)
+	if s.slots.mute = loud; !waits {
+		s.declined(f)
+		return
 	}
+	s.apart.tainted, s.apart.turn.args = true, copiedArgs(args[1:])
 }
 
 // subscribed acts on the last confirmation.

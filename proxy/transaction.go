@@ -3,9 +3,11 @@ package proxy
 import (
 	"bytes"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/proxy/resp"
 )
@@ -34,6 +36,7 @@ type transaction struct {
 	apart    bool   // which lie apart
 	writes   bool   // it may write to them
 	asking   bool   // the node is about to get their slot
+	begun    bool   // it has left, or may have, in part
 	homeless bool   // something was queued while it was not known where anything is
 	astray   []byte // what the node said of a call that belongs elsewhere
 
@@ -281,11 +284,21 @@ func (s *session) exec() {
 		return
 	}
 	if f := s.have(); f != 0 {
+		call := s.call
+		s.w.table.Parse(execCall, &s.call)
+		if s.adrift(turnExec, execCall, 1) {
+			s.apart.tainted = t.tainted || len(t.selects) > 0
+			return
+		}
+		s.call = call
 		s.endTransaction()
 		s.declined(f)
 		return
 	}
-	s.sendBlock(t)
+	if f := s.sendBlock(t); f != 0 {
+		s.undone(f)
+		return
+	}
 	s.w.table.Parse(execCall, &s.call)
 	s.alone(turnExec, execCall)
 	s.apart.tainted = s.apart.tainted || t.tainted || len(t.selects) > 0
@@ -298,24 +311,49 @@ func (s *session) exec() {
 	}
 }
 
-// sendBlock sends all of a transaction but its EXEC.
-func (s *session) sendBlock(t *transaction) {
+// sendBlock sends all of a transaction but its EXEC. If part of it was not taken,
+// what was must not run: the caller closes the connection.
+func (s *session) sendBlock(t *transaction) backend.Failure {
 	var ears backend.Waiter = unheard{}
 	if s.router != nil {
 		ears = &scout{t: t}
 	}
 	if t.asking {
-		s.pipe.Send(unheard{}, 0, s.at, askingCall)
+		if f := s.pipe.Send(unheard{}, 0, s.at, askingCall); f != 0 {
+			return f
+		}
 	}
-	s.pipe.Send(&opener{own: s.apart.own}, 0, s.at, multiCall)
+	if f := s.pipe.Send(&opener{own: s.apart.own, t: t}, 0, s.at, multiCall); f != 0 {
+		return f
+	}
 	for i, args := range t.calls {
-		s.pipe.Send(ears, uint64(i)+1, s.at, args)
+		if f := s.pipe.Send(ears, uint64(i)+1, s.at, args); f != 0 {
+			return f
+		}
 	}
+	return 0
+}
+
+// undone ends a transaction that could not be sent as a whole. The connection
+// goes with what it had taken of it, and with it whatever else it was for.
+func (s *session) undone(f backend.Failure) {
+	a := s.apart
+	a.txn = nil
+	s.leaveOwn()
+	s.declined(f)
+	if a.why &^= whyWatch; a.why != 0 {
+		s.end(audit.CloseBackendLost)
+		return
+	}
+	s.settled()
 }
 
 // opener waits for the node's word on MULTI. Where it says no, what follows would
 // run call by call: the connection ends, and the client is told that it may have.
-type opener struct{ own *backend.Own }
+type opener struct {
+	own *backend.Own
+	t   *transaction
+}
 
 func (o *opener) Reply(_ uint64, _ int, p []byte, _ bool) {
 	if len(p) > 0 && p[0] == '-' {
@@ -323,7 +361,7 @@ func (o *opener) Reply(_ uint64, _ int, p []byte, _ bool) {
 	}
 }
 
-func (o *opener) Fail(uint64, backend.Failure) {}
+func (o *opener) Fail(_ uint64, f backend.Failure) { o.t.begun = o.t.begun || f == backend.Lost }
 
 // rejudge holds what is queued against the names and the policy now in force. It
 // gives the reason against it, as the client would have read it.
@@ -405,10 +443,14 @@ func (s *session) unwatchAside() {
 	}
 	c := &cleaner{own: own}
 	own.SetOwner(c)
+	own.Within(cleanWithin)
 	if own.Pipeline().Send(c, 0, s.at, unwatchCall) != 0 {
 		own.Close()
 	}
 }
+
+// cleanWithin is how long a node may take to forget what was watched.
+const cleanWithin = 2 * time.Second
 
 var unwatchCall = [][]byte{[]byte("UNWATCH")}
 

@@ -21,7 +21,7 @@ func (s *session) fed() bool {
 	if s.finishing || s.ended || s.waiting {
 		return false
 	}
-	if s.inTurn() {
+	if s.inTurn() || s.relistens() {
 		return false
 	}
 	if s.pace.alone && s.pour == nil {
@@ -61,7 +61,7 @@ func (s *session) window() (calls, bytes int) {
 func (s *session) gauge() {
 	s.meter()
 	s.full = s.port.Unsent() >= s.highWater()
-	if s.stuck = s.pipe != nil && s.pipe.Congested() || s.router != nil && s.router.Congested() || s.routes != nil && s.behindCongested(); s.stuck {
+	if s.stuck = s.congested(); s.stuck {
 		s.w.congested = true
 	}
 	if s.pour != nil && s.pour.pipe != nil {
@@ -113,6 +113,8 @@ func (s *session) backpressure() {
 // obstacle is what holds back a session that is not fed, for the metric.
 func (s *session) obstacle() metrics.Obstacle {
 	switch {
+	case s.relistens():
+		return metrics.PausedBackend
 	case s.waiting || s.held != nil || s.pace.alone && s.pour == nil:
 		return metrics.PausedOrder
 	case s.pace.broke:
@@ -142,7 +144,7 @@ func (s *session) retry() {
 	if s.pace.alone && s.pour == nil {
 		return // its reply is waited for
 	}
-	if !s.waiting && s.held == nil && !s.inTurn() && s.inWindow() && !s.stuck && !s.pace.broke && !s.pace.strained && !s.port.Blocked() {
+	if !s.waiting && s.held == nil && !s.inTurn() && !s.relistens() && s.inWindow() && !s.stuck && !s.pace.broke && !s.pace.strained && !s.port.Blocked() {
 		s.port.Again()
 	}
 }

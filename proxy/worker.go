@@ -31,9 +31,13 @@ type worker struct {
 	pipeline func(name string, k backend.Key) *backend.Pipeline
 	own      func(name string, k backend.Key, account string, owner backend.Owner) (*backend.Own, backend.Failure)
 	probe    func(name string, k backend.Key, done func(error))
+	patience func(name string) time.Duration                                       // how long calls wait for a backend's node that is away
 	aside    func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) // for one big request
 	identity func(name, user string) backend.Identity                              // of a user of the policy at a backend; nil: none has one
 	sessions *session                                                              // head of the list
+	walks    []*walk                                                               // through the list, under way
+	duties   []func(*session)                                                      // of sessions that no walk has come to
+	duty     uint64                                                                // the number of the last one
 	count    *metrics.Loop
 	whole    latency // of calls, until they are handed to count
 	behind   latency // of the backends
@@ -50,6 +54,7 @@ type worker struct {
 	loginLimits  resp.Limits // before login
 	readerLimits resp.Limits // after it
 	draining     bool
+	former       metrics.Loop      // what was counted by backends that were left
 	retiring     map[string]func() // backends to leave once no session needs them, and whom to tell
 	congested    bool              // some session waits until a backend has caught up
 	relieved     time.Time         // the turn that last closed holders of memory
@@ -70,6 +75,7 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 		retiring: make(map[string]func()),
 	}
 	w.count = srv.metrics.NewLoop()
+	w.patience = func(name string) time.Duration { return srv.backend(name).Patience() }
 	w.pipeline, w.own, w.probe = w.pooled, w.ownConnection, w.probePool
 	w.aside = func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) { return w.pool(name).Aside(k) }
 	w.identity = func(name, user string) backend.Identity { return srv.backend(name).Identity(user) }
@@ -99,11 +105,12 @@ const requestOverhead = 1 << 20
 
 // join begins a session on an adopted connection.
 func (w *worker) join(s *session, c *loop.Conn) {
-	s.port = c
+	s.port, s.duty = c, w.duty
 	s.reader.Reset(w.loginLimits, w.loop.Buffers())
 	s.names = s.facts.in.names.Load()
 	s.proto = 2
 	s.router = w.pool(s.facts.backend).Router()
+	s.seatAt(w.pool(s.facts.backend))
 	s.enter(s.facts.in.opts.Routes)
 	s.active = w.now()
 	s.began = w.now()
@@ -175,6 +182,7 @@ func (w *worker) leave(s *session, cause error) {
 	s.stopTimers()
 	s.closeOwn()
 	s.withdraw()
+	w.passed(s)
 	if s.prev != nil {
 		s.prev.next = s.next
 	} else {

@@ -1,7 +1,7 @@
 package command
 
 // Flags is a bitmap of a command's flags: those of the COMMAND reply, and
-// five of our own that the facts do not hold.
+// six of our own that the facts do not hold.
 type Flags uint32
 
 const (
@@ -25,6 +25,8 @@ const (
 	// FlagDiscovered marks what a backend says it has and the table knows
 	// nothing of: neither its keys nor what it does.
 	FlagDiscovered
+	// FlagAtPrimary marks a reading command whose answer has to be the primary's.
+	FlagAtPrimary
 	FlagMovableKeys
 	FlagModule
 	FlagDenyOOM
@@ -57,7 +59,7 @@ var flagNames = []struct {
 }
 
 // Names gives the flags as a COMMAND reply writes them. The flags that only
-// this proxy knows (FlagKeyspaceWide, FlagScript, FlagLeavesNothing, FlagDiscovered) are left out.
+// this proxy knows (FlagKeyspaceWide, FlagScript, FlagLeavesNothing, FlagDiscovered, FlagAtPrimary) are left out.
 func (f Flags) Names() []string {
 	var names []string
 	for _, n := range flagNames {

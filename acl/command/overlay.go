@@ -117,6 +117,9 @@ func ownFlags(name string) Flags {
 	if runsScripts[name] {
 		f |= FlagScript
 	}
+	if _, ok := atPrimary[name]; ok {
+		f |= FlagAtPrimary
+	}
 	return f
 }
 
@@ -128,4 +131,25 @@ var leavesNothing = map[string]bool{
 	"script|kill": true, "function|kill": true, "function|stats": true,
 	"ft.search": true, "ft.aggregate": true, "ft.hybrid": true, "ft.profile": true, "ft.cursor|read": true,
 	"ft.explain": true, "ft.spellcheck": true, "ft.tagvals": true, "vadd": true, "vsim": true,
+}
+
+// atPrimary lists what only reads, by its flags, and yet is not for replicas, each
+// with its reason.
+var atPrimary = map[string]string{
+	"hscan":           "its cursor holds for one node: another has its fields in another order",
+	"sscan":           "its cursor holds for one node: another has its members in another order",
+	"zscan":           "its cursor holds for one node: another has its members in another order",
+	"bf.scandump":     "its position holds for one node",
+	"cf.scandump":     "its position holds for one node",
+	"touch":           "it keeps keys from being evicted, which the primary decides",
+	"object|freq":     "each node counts its own clients' accesses, and the primary evicts by them",
+	"object|idletime": "each node counts its own clients' accesses, and the primary evicts by them",
+}
+
+// Spreads reports whether a call may be read from a replica: it only reads, it
+// names what, and the answer is not one that the primary alone can give.
+func (c *Call) Spreads() bool {
+	const never = FlagWrite | FlagKeyspaceWide | FlagDiscovered | FlagAtPrimary
+	f := c.Spec.Flags
+	return c.Class == Shared && f&FlagReadonly != 0 && f&never == 0 && len(c.Keys) > 0
 }

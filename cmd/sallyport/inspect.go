@@ -186,7 +186,7 @@ func (v *inspection) print(w io.Writer) error {
 	}
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "%-9s %s\n", name, value)
+			fmt.Fprintf(&b, "%-9s %s\n", name, printable(value)) // an issuer may let people choose what they are called
 		}
 	}
 	line("issuer", v.Issuer)

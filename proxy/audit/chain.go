@@ -37,9 +37,11 @@ func NewKey(secret []byte) (*Key, error) {
 	k := &Key{secret: append([]byte(nil), secret...)}
 	mac := hmac.New(sha256.New, k.secret)
 	mac.Write([]byte("sallyport chain key id"))
-	k.id = hex.EncodeToString(mac.Sum(nil)[:8])
+	k.id = hex.EncodeToString(mac.Sum(nil)[:keyIDBytes])
 	return k, nil
 }
+
+const keyIDBytes = 8
 
 // ID tells keys apart without telling anything of them: 16 hexadecimal digits.
 func (k *Key) ID() string {

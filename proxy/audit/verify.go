@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 )
 
 // Fault is one thing wrong with a record, and where.
@@ -32,7 +34,7 @@ type Verdict struct {
 	Count       int      // of faults, listed or not
 	Notes       []Fault  // what is no fault and worth knowing
 	Missing     []Head   // of those expected: no line is that one
-	NeedsKey    []string // ids of keys that lines were made with and that were not given
+	NeedsKey    []string // ids of keys that lines were made with and that were not given; a hundred at most
 }
 
 // VerifierOptions is what a Verifier knows of the record.
@@ -60,6 +62,7 @@ type Verifier struct {
 	doubtful bool   // the last line was at fault
 	blind    uint64 // lines since then whose hash could not be read
 	seq      uint64
+	begun    map[digest]bool   // chains that begin in the record, as far as they are not too many
 	known    map[uint64]digest // of recent numbers, to see lines that were moved
 	gone     map[uint64]int    // numbers that were found missing, and the fault that says so
 	order    []uint64          // of known
@@ -72,7 +75,7 @@ const knownMost = 4096
 
 // NewVerifier makes a Verifier.
 func NewVerifier(o VerifierOptions) *Verifier {
-	v := &Verifier{o: o, links: make(map[string]*links), found: make(map[Head]bool), known: make(map[uint64]digest), gone: make(map[uint64]int)}
+	v := &Verifier{o: o, links: make(map[string]*links), found: make(map[Head]bool), begun: make(map[digest]bool), known: make(map[uint64]digest), gone: make(map[uint64]int)}
 	for _, k := range o.Keys {
 		v.links[k.ID()] = newLinks(k)
 	}
@@ -216,8 +219,16 @@ func (v *Verifier) chainLine(e *entryText, body []byte, sum digest) {
 		if e.Reason != openStart {
 			v.fault("has been changed: a chain begins with the process only")
 		}
-		if v.have && !v.ended {
+		switch {
+		case v.begun[sum]:
+			v.fault("begins a chain that stands in the record before: its lines are there twice")
+		case v.have && !v.ended:
 			v.note("a new chain begins, and the one before has no end: a crash, or lines were removed from its end")
+		case v.have:
+			v.note("a new chain begins: whether there was another one before it can't be told from what is here")
+		}
+		if len(v.begun) < knownMost {
+			v.begun[sum] = true
 		}
 	case chainContinues:
 		stated, ok := parseDigest([]byte(e.Prev))
@@ -227,7 +238,7 @@ func (v *Verifier) chainLine(e *entryText, body []byte, sum digest) {
 		prev = stated
 		switch {
 		case v.have && v.blind == 0 && v.last != stated:
-			v.fault(fmt.Sprintf("continues after number %d and not after number %d, which is before it: lines between them are missing", e.Seq, v.seq))
+			v.fault(fmt.Sprintf("continues after number %d and not after number %d, which is before it: lines between them are missing, or files do not stand oldest first", e.Seq, v.seq))
 			v.doubtful = true
 		case !v.have && !v.o.Partial:
 			v.note("continues a file that was not given: what is before it is not checked")
@@ -258,15 +269,19 @@ func (v *Verifier) unknownKey(id string) {
 	switch {
 	case id == "":
 		v.fault("a chain without a key begins here, which anybody could have written")
+	case !isKeyID(id): // it is not repeated: anything can stand there
+		v.fault("has been changed: it names a key by what is no key's id")
 	default:
 		v.fault("what follows was made with the key " + id + ", which was not given")
-		for _, known := range v.verdict.NeedsKey {
-			if known == id {
-				return
-			}
+		if len(v.verdict.NeedsKey) < maxFaults && !slices.Contains(v.verdict.NeedsKey, id) {
+			v.verdict.NeedsKey = append(v.verdict.NeedsKey, id)
 		}
-		v.verdict.NeedsKey = append(v.verdict.NeedsKey, id)
 	}
+}
+
+// isKeyID reports what Key.ID could have given.
+func isKeyID(id string) bool {
+	return len(id) == 2*keyIDBytes && strings.Trim(id, "0123456789abcdef") == ""
 }
 
 // eventLine checks any other line.
@@ -349,8 +364,8 @@ func (v *Verifier) removed(first uint64) {
 	from, to := v.seq+1, first-1
 	if from == to {
 		v.fault(fmt.Sprintf("number %d was removed before this line, or this line was changed", from))
-		if len(v.gone) < knownMost {
-			v.gone[from] = len(v.verdict.Faults) - 1
+		if v.verdict.Count == len(v.verdict.Faults) { // it is listed
+			v.gone[from] = v.verdict.Count - 1
 		}
 		return
 	}

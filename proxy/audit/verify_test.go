@@ -372,3 +372,68 @@ func FuzzVerifierTakesAnyBytes(f *testing.F) {
 		}
 	})
 }
+
+// A record is read as hostile: what its lines say is not repeated as it is, and
+// nothing grows with the number of lines.
+func TestAHostileRecordCostsLittleAndSpeaksToNoTerminal(t *testing.T) {
+	plain := func(text string) []byte {
+		c := chain{links: newLinks(nil)}
+		return c.seal(nil, []byte(text+"\n"))
+	}
+	begins := func(id string) []byte {
+		return plain(`{"time":"2026-03-04T12:00:00.000042Z","seq":0,"event":"chain","status":"begins","reason":"start","key_id":"` + id + `"}`)
+	}
+	var many bytes.Buffer
+	for i := range 5000 {
+		many.Write(begins(fmt.Sprintf("%016x", i)))
+	}
+	v := verdict(t, VerifierOptions{}, many.Bytes())
+	if v.Count != 5000 || len(v.NeedsKey) > maxFaults {
+		t.Errorf("%d faults of 5000 are counted, %d keys are asked for", v.Count, len(v.NeedsKey))
+	}
+	for _, id := range []string{`\u001b[2J\u001b]0;owned\u0007`, strings.Repeat("a", 17), "ABCDEF0123456789", strings.Repeat("x", maxLine/2), `a\nfile1:1: forged`} {
+		v := verdict(t, VerifierOptions{}, begins(id))
+		text := said(v) + strings.Join(v.NeedsKey, " ")
+		if v.Count == 0 || len(v.NeedsKey) != 0 || strings.ContainsAny(text, "\x1b\a") || strings.Count(text, "\n") != 1 || len(text) > 500 {
+			t.Errorf("of a chain of the key %.40q: %.300q", id, text)
+		}
+	}
+	for _, line := range []string{
+		`{"seq":18446744073709551615,"event":"auth"}`, `{"seq":18446744073709551616,"event":"auth"}`, `{"seq":-1,"event":"auth"}`, `{"seq":1e3}`,
+		`{"seq":5,"event":"dropped","seq_first":18446744073709551615,"seq_last":1}`, strings.Repeat("[", maxLine-200) + strings.Repeat("]", 100),
+		`{"seq":3,"event":` + strings.Repeat(`{"a":`, 9000) + "1" + strings.Repeat("}", 9001),
+	} {
+		text := append(begins(""), plain(line)...)
+		if v := verdict(t, VerifierOptions{}, text); v.Count == 0 {
+			t.Errorf("%.60s is taken for an event", line)
+		}
+	}
+}
+
+// Whole chains are neither added nor taken away unseen, as far as that can be seen.
+func TestAChainThatStandsTwiceIsFound(t *testing.T) {
+	k := key(t, "k")
+	o := VerifierOptions{Keys: []*Key{k}}
+	one, two := joined(record(t, 3, Settings{Key: k})), joined(record(t, 4, Settings{Key: k}))
+	if v := verdict(t, o, one, two); v.Count != 0 || len(v.Notes) != 1 || !strings.Contains(v.Notes[0].What, "can't be told") {
+		t.Errorf("of two chains: %+v", v)
+	}
+	if v := verdict(t, o, one, two, one); v.Count != 1 || !strings.Contains(said(v), "file3:1: begins a chain that stands in the record before") {
+		t.Errorf("of a chain that stands there twice: %s", said(v))
+	}
+}
+
+// A fault that is not listed any more changes none of those that are.
+func TestAFaultKeepsItsWordsHoweverManyThereAre(t *testing.T) {
+	k := key(t, "k")
+	lines := record(t, 400, Settings{Key: k})
+	for i := 1; i < 250; i += 2 { // every second one changed: more faults than are listed
+		lines[i] = bytes.Replace(lines[i], []byte("user"), []byte("root"), 1)
+	}
+	before := verdict(t, VerifierOptions{Keys: []*Key{k}}, joined(lines))
+	lines[300], lines[301] = lines[301], lines[300]
+	after := verdict(t, VerifierOptions{Keys: []*Key{k}}, joined(lines))
+	if before.Count <= maxFaults || after.Count <= before.Count || said(after) != said(before) {
+		t.Errorf("%d faults, then %d; listed then\n%s", before.Count, after.Count, said(after))
+	}
+}

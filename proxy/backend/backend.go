@@ -124,6 +124,8 @@ type Key struct {
 	Proto int      // 2 or 3
 	Node  Endpoint // zero: the primary, or where there are several any of them
 	As    Identity // whose login; connections of two never stand in for each other
+	// Replica: Node is read from as a replica, over a connection of that use alone.
+	Replica bool
 }
 
 // Pool is a Backend's share of one loop. It belongs to that loop's goroutine.
@@ -137,6 +139,7 @@ type Pool struct {
 	l      *loop.Loop
 	lines  map[Key]*line
 	router *Router        // nil: all calls go to one node
+	reads  *Reads         // nil: all calls go to primaries
 	owns   ownList        // connections of single sessions, oldest first
 	spare  map[Key][]*Own // of these, clean ones that nobody has now
 	apart  Stats          // of owns: a blocked call is no latency
@@ -175,6 +178,7 @@ func (b *Backend) Pool(l *loop.Loop) *Pool {
 	b.follow(p)
 	b.weigh()
 	p.router = newRouter(p)
+	p.reads = newReads(p)
 	p.Pipeline(Key{DB: 0, Proto: 2})
 	return p
 }
@@ -249,6 +253,7 @@ func (p *Pool) Close() {
 	if p.router != nil {
 		defer p.router.close()
 	}
+	defer p.reads.close()
 	p.sweeping.Stop()
 	for _, ln := range p.lines {
 		ln.retry.Stop()
@@ -311,10 +316,15 @@ func (ln *line) connected(n *node, err error) {
 	ln.outage.over()
 	ln.conn.Fragile(true)
 	ln.since, ln.id = ln.pool.l.Now(), n.id
-	ln.pool.b.info.Store(&n.info)
+	if !ln.key.Replica {
+		ln.pool.b.info.Store(&n.info)
+	}
 	ln.up(true)
 	ln.Attach(ln.conn)
 	ln.tell(nil)
+	if ln.key.Replica {
+		ln.pool.reads.update()
+	}
 	if ln.Pipeline.retired.so {
 		ln.pool.eased() // whoever pours may go on
 	}
@@ -346,6 +356,9 @@ func (ln *line) up(now bool) {
 func (ln *line) unreachable(err error) {
 	ln.Pipeline.why = failureOf(err)
 	if ln.own != nil {
+		if ln.holdOwn(err) {
+			return
+		}
 		ln.pool.b.complain(err)
 		ln.own.lost(false)
 		return

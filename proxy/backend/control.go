@@ -38,6 +38,9 @@ type Routing struct {
 	Announce     string        // host:port by which cluster clients find this proxy; empty: where they have connected to
 	Refresh      time.Duration // between two looks at the topology when nothing happens; 0: 10 s
 	Wait         time.Duration // how long calls wait for a node that is away before they are refused; 0: not at all
+	Reads        Reading       // which nodes calls go to that only read
+	Zone         string        // nodes that say they are there are read from before others; empty: there is no such preference
+	MaxLag       time.Duration // how long a replica that is read from may have heard nothing of its primary; 0: it has to be connected
 
 	// Pinged hears of every health check, Changed of every new topology, Broke of
 	// every node that has failed too many checks. They are called from goroutines
@@ -57,7 +60,8 @@ type Login struct {
 // Same reports whether two say the same of everything that can't change while
 // running: all but how the control plane logs in.
 func (r *Routing) Same(o *Routing) bool {
-	return r.Kind == o.Kind && r.Refresh == o.Refresh && r.Wait == o.Wait && r.Whole == o.Whole && r.Announce == o.Announce &&
+	return r.Kind == o.Kind && r.Refresh == o.Refresh && r.Wait == o.Wait && r.Reads == o.Reads && r.Zone == o.Zone && r.MaxLag == o.MaxLag &&
+		r.Whole == o.Whole && r.Announce == o.Announce &&
 		slices.Equal(r.Allow.Networks, o.Allow.Networks) && slices.Equal(r.Allow.Names, o.Allow.Names) &&
 		r.Sentinels.Name == o.Sentinels.Name && slices.Equal(r.Sentinels.Nodes, o.Sentinels.Nodes) &&
 		r.Distribution.same(o.Distribution) && slices.Equal(r.Ranges, o.Ranges) && r.Eject == o.Eject && (r.Sentinels.Login.TLS == nil) == (o.Sentinels.Login.TLS == nil)
@@ -109,9 +113,13 @@ type control struct {
 	log     *zap.Logger
 
 	topology atomic.Pointer[Topology]
-	margin   atomic.Int32  // see QuorumMargin
-	health   sync.Map      // Endpoint -> *health
+	margin   atomic.Int32 // see QuorumMargin
+	health   sync.Map     // Endpoint -> *health
+	stands   atomic.Pointer[standings]
+	stood    func()        // the standings have changed
+	recheck  chan struct{} // somebody doubts that a node is fit to be read from
 	wake     chan struct{} // somebody asked
+	hinted   atomic.Int64  // until when a failover may be under way, Unix ns
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 
@@ -121,14 +129,15 @@ type control struct {
 	clients  map[peer]*contact
 	stopped  bool
 
-	epoch uint64 // the highest a cluster told of; of the goroutine alone
-	said  string // the last fault put in the log; of the goroutine alone
+	since time.Time // of two nodes having said that they are the primary, one of them a replica before; of the goroutine alone
+	epoch uint64    // the highest a cluster told of; of the goroutine alone
+	said  string    // the last fault put in the log; of the goroutine alone
 }
 
 func newControl(o *Options, login func() *Login) *control {
 	c := &control{
 		name: o.Name, seeds: o.Nodes, login: login, routing: o.Routing, allowed: allowedBy(o), own: o.Addresses, log: o.Logger,
-		wake: make(chan struct{}, 1), suspects: make(map[Endpoint]time.Time), clients: make(map[peer]*contact),
+		wake: make(chan struct{}, 1), recheck: make(chan struct{}, 1), suspects: make(map[Endpoint]time.Time), clients: make(map[peer]*contact),
 		ejects: make(map[Endpoint]time.Time),
 	}
 	c.logins.Store(loginsOf(&o.Routing))
@@ -182,6 +191,7 @@ func (c *control) Suspect(e Endpoint) {
 	c.mu.Lock()
 	c.suspects[e] = time.Now().Add(suspicion)
 	c.mu.Unlock()
+	c.hint()
 	c.Refresh()
 }
 
@@ -233,6 +243,9 @@ func jittered(d time.Duration) time.Duration { return d*4/5 + rand.N(d*2/5+1) }
 // interval is the time until the next look if nobody asks.
 func (c *control) interval(err error) time.Duration {
 	t := c.topology.Load()
+	if c.isHinted() {
+		return hintRefresh
+	}
 	if err != nil || t == nil {
 		return urgentRefresh
 	}
@@ -276,6 +289,7 @@ func (c *control) look(ctx context.Context) error {
 		if c.routing.Changed != nil {
 			c.routing.Changed(before, t)
 		}
+		c.Doubt() // who has come is looked at
 		c.log.Info("topology", zap.String("backend", c.name), zap.Int("shards", len(t.Shards)), zap.Int("nodes", len(t.Nodes())))
 	}
 	if refused > 0 {

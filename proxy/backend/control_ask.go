@@ -214,7 +214,12 @@ func (c *control) askSentinels(ctx context.Context) (*Topology, error) {
 	case !c.allowed.Allows(primary):
 		return nil, fmt.Errorf("the primary that the Sentinels name: %w", ErrNotAllowed)
 	}
-	role, err := c.roleOf(ctx, primary)
+	if t := c.contested(ctx, primary); t != nil {
+		return t, nil
+	}
+	hurried, cancel := c.hurried(ctx)
+	defer cancel()
+	role, err := c.roleOf(hurried, primary)
 	if err != nil {
 		return nil, fmt.Errorf("the primary that the Sentinels name: %w", err)
 	}
@@ -334,7 +339,7 @@ func (c *control) listen(ctx context.Context, sentinel Endpoint) {
 }
 
 func (c *control) hear(ctx context.Context, cl *contact) {
-	sub := cl.redis.Subscribe(ctx, "+switch-master")
+	sub := cl.redis.Subscribe(ctx, switched, promoting)
 	defer sub.Close()
 	for {
 		// A silent connection may be a dead one: it is asked now and then.
@@ -348,8 +353,8 @@ func (c *control) hear(ctx context.Context, cl *contact) {
 		case err != nil:
 			return
 		}
-		if m, ok := got.(*redis.Message); ok && strings.HasPrefix(m.Payload, c.routing.Sentinels.Name+" ") {
-			c.Refresh()
+		if m, ok := got.(*redis.Message); ok {
+			c.heard(m)
 		}
 	}
 }

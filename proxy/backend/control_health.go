@@ -11,13 +11,15 @@ import (
 const (
 	pingEvery   = time.Second
 	pingTimeout = time.Second
-	openAfter   = 3 // failed checks in a row
+	pingSlow    = 300 * time.Millisecond // an answer that takes longer makes the others be asked what they know
+	openAfter   = 3                      // failed checks in a row
 )
 
 // health is what the checks of one node showed. Safe for concurrent use.
 type health struct {
 	failed   atomic.Int32 // in a row
 	answered atomic.Bool  // the last one
+	review   review
 }
 
 // Answers reports whether a node has answered its last health check.
@@ -36,7 +38,7 @@ func (c *control) Broken(e Endpoint) bool {
 
 // watchHealth checks every node about once a second, each on its own.
 func (c *control) watchHealth(ctx context.Context) {
-	for pause(ctx, jittered(pingEvery)) == nil {
+	for c.nextCheck(ctx) == nil {
 		t := c.topology.Load()
 		if t == nil {
 			continue
@@ -52,6 +54,7 @@ func (c *control) watchHealth(ctx context.Context) {
 		for range nodes {
 			<-done
 		}
+		c.publish()
 	}
 }
 
@@ -60,8 +63,10 @@ func (c *control) check(ctx context.Context, e Endpoint) {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	began := time.Now()
+	late := time.AfterFunc(pingSlow, func() { c.Suspect(e) })
 	_, err := c.ask(ctx, peer{at: e}, "PING")
-	took := time.Since(began)
+	late.Stop()
+	took, said := time.Since(began), err
 	var refused *RefusedError
 	if errors.As(err, &refused) {
 		err = nil // NOPERM, LOADING, MASTERDOWN: it answers, and what it says is for clients to hear
@@ -86,6 +91,7 @@ func (c *control) check(ctx context.Context, e Endpoint) {
 			}
 		}
 	}
+	c.judge(ctx, e, &h.review, took, said)
 	if c.routing.Pinged != nil {
 		c.routing.Pinged(e, took, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/sallyport/sallyport/proxy/redistest"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -263,5 +264,59 @@ func TestErrorsOfTheControlPlaneHoldNoSecret(t *testing.T) {
 	c := still(t, []Endpoint{at(node.Addr())}, Routing{Kind: Replicated}, &Login{User: "proxy", Password: password("hunter2-canary")})
 	if err := c.look(t.Context()); err == nil || strings.Contains(err.Error(), "canary") {
 		t.Fatalf("error %v", err)
+	}
+}
+
+// A replica that says it is a primary is a failover only if something hints at one,
+// and only for a while: then nobody is the primary, so that no write goes to the one
+// that is being replaced.
+func TestWhileAReplicaIsBeingPromotedNobodyIsThePrimary(t *testing.T) {
+	rig := redistest.StartSentinels(t, redistest.SentinelOptions{})
+	c := still(t, nil, Routing{Kind: Sentinel, Sentinels: Sentinels{Nodes: ats(rig.Addrs()), Name: rig.Name}}, nil)
+	was, promoted := at(rig.Servers[0].Addr()), at(rig.Servers[1].Addr())
+	looks := func(what string, want Endpoint) {
+		t.Helper()
+		if err := c.look(t.Context()); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if got := c.Topology().Shards[0].Primary; got != want {
+			t.Fatalf("%s: the primary is %v, want %v", what, got, want)
+		}
+	}
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if err := redistest.Await(ctx, what, func() error {
+			if err := c.look(ctx); err != nil || ok() {
+				return err
+			}
+			return fmt.Errorf("topology %+v", c.Topology())
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until("the replica is known", func() bool { return len(c.Topology().Shards[0].Replicas) == 1 })
+	if _, err := rig.Servers[1].Do("REPLICAOF", "NO", "ONE"); err != nil {
+		t.Fatal(err)
+	}
+	looks("without a hint", was)
+	c.heard(&redis.Message{Channel: promoting, Payload: "slave x 127.0.0.1 1 @ another 127.0.0.1 2"})
+	looks("another group's failover", was)
+	c.heard(&redis.Message{Channel: promoting, Payload: "slave x 127.0.0.1 1 @ " + rig.Name + " 127.0.0.1 2"})
+	looks("a failover of this group", Endpoint{})
+	if !c.Topology().Has(promoted) {
+		t.Error("the replica is no longer known")
+	}
+	until("the Sentinels' word counts again", func() bool { return c.Topology().Shards[0].Primary == was })
+	c.hint()
+	looks("the same contest once more", was)
+	if _, err := rig.Servers[1].Do("REPLICAOF", "127.0.0.1", fmt.Sprint(rig.Servers[0].Port())); err != nil {
+		t.Fatal(err)
+	}
+	c.hint()
+	looks("no contest any more", was)
+	if !c.since.IsZero() {
+		t.Error("the next contest would be cut short")
 	}
 }

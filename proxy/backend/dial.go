@@ -87,6 +87,10 @@ func (b *Backend) connect(k Key) (*node, error) {
 		n.close()
 		return nil, as.asOwn(k, err)
 	}
+	if err := b.readOnly(n, k); err != nil {
+		n.close()
+		return nil, err
+	}
 	nc.SetDeadline(time.Time{})
 	return n, nil
 }

@@ -105,6 +105,7 @@ func (b *Backend) steer() {
 		}
 		b.each(func(p *Pool) { p.retarget(Endpoint{}) })
 	}
+	b.control.stood = func() { b.each(func(p *Pool) { p.reads.update() }) }
 	b.control.routing.Broke = func(e Endpoint) {
 		if broke != nil {
 			broke(e)
@@ -149,6 +150,8 @@ func (b *Backend) target(k Key) (Endpoint, error) {
 	switch {
 	case t == nil:
 		return Endpoint{}, errNoTopology
+	case k.Replica && !t.copies(k.Node): // it may have become a primary
+		return Endpoint{}, errElsewhere
 	case k.Node != Endpoint{}:
 		if !t.Has(k.Node) || t.ejected(k.Node) {
 			return Endpoint{}, errElsewhere
@@ -225,6 +228,7 @@ func (p *Pool) retarget(broken Endpoint) {
 	if p.router != nil {
 		p.router.update()
 	}
+	p.reads.update()
 	p.retargetRetired(broken)
 	p.retargetOwn(broken)
 	for k, ln := range p.lines {
@@ -233,7 +237,7 @@ func (p *Pool) retarget(broken Endpoint) {
 		case err == errElsewhere:
 			p.unlist(ln)
 			ln.abandon()
-		case p.router != nil && ln.conn == nil && k.Node != (Endpoint{}) && !p.router.topo.leads(k.Node):
+		case p.router != nil && ln.conn == nil && k.Node != (Endpoint{}) && !k.Replica && !p.router.topo.leads(k.Node):
 			ln.outage.spent, ln.outage.held = true, false
 			ln.drop(backoff) // what waits here finds its way to the new primary
 		case ln.conn != nil && (ln.at != want || ln.at == broken):
@@ -254,8 +258,15 @@ func (p *Pool) retarget(broken Endpoint) {
 func (p *Pool) retargetOwn(broken Endpoint) {
 	for o := p.owns.first; o != nil; {
 		next := o.next
+		if o.line.conn == nil {
+			if o.retargetDialled() {
+				next = p.owns.first
+			}
+			o = next
+			continue
+		}
 		want, err := p.b.target(o.line.key)
-		if o.line.conn != nil && (err != nil || o.line.at != want || o.line.at == broken) {
+		if err != nil || o.line.at != want || o.line.at == broken {
 			o.lost(o.state == spare)
 			next = p.owns.first // its owner may have closed others
 		}
@@ -312,7 +323,7 @@ func (ln *line) missing() {
 // await reports whether calls still wait for a connection.
 func (ln *line) await() bool {
 	wait := ln.pool.b.opts.Routing.Wait
-	if wait <= 0 || ln.outage.spent {
+	if wait <= 0 || ln.outage.spent || ln.key.Replica { // reads find another node
 		return false
 	}
 	if ln.outage.since.IsZero() {

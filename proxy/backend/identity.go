@@ -3,6 +3,7 @@ package backend
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,8 +23,12 @@ type UserLogin struct {
 	Source   string                 // where the password comes from: logins of one User from two sources are two
 }
 
-// Identity is the number of a login within a Backend. 0 is the Backend's own.
+// Identity is the number of a user's login at a Backend. 0 is the Backend's own.
+// No two of a process are alike: one that belongs to another Backend is unknown
+// to this one, and never somebody else's.
 type Identity uint32
+
+var lastIdentity atomic.Uint32
 
 // ErrLogin: the login of a user's own can't be made. What it wraps is for the log.
 var ErrLogin = errors.New("login of a user's own")
@@ -51,8 +56,8 @@ type identitySet struct {
 
 // SetLogins changes which users of the policy have a login of their own. Sessions
 // ask for their Identity anew after it; connections in service go on until they
-// have been idle for a while.
-func (b *Backend) SetLogins(logins map[string]UserLogin) {
+// have been idle for a while. It reports whether any user's is another than before.
+func (b *Backend) SetLogins(logins map[string]UserLogin) (changed bool) {
 	i := &b.identities
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -64,12 +69,13 @@ func (b *Backend) SetLogins(logins map[string]UserLogin) {
 			if i.numbers == nil {
 				i.numbers = make(map[string]Identity)
 			}
-			n = Identity(len(i.numbers) + 1)
+			n = Identity(lastIdentity.Add(1))
 			i.numbers[name] = n
 		}
 		set.of[user], set.logins[n] = n, l
 	}
-	i.now.Store(set)
+	was := i.now.Swap(set)
+	return was == nil || !maps.Equal(was.of, set.of)
 }
 
 // Identity gives the login of a user of the policy, 0 if it has none of its own.

@@ -94,6 +94,7 @@ func (p *Pool) Own(k Key, account string, owner Owner) (*Own, Failure) {
 	ln.Pipeline = *NewPipeline(k.Proto, p.l.Now, &p.apart)
 	o := p.own(ln, account, owner)
 	ln.dial()
+	o.wait()
 	return o, 0
 }
 
@@ -222,6 +223,13 @@ func (o *Own) Give() {
 	o.after(spareFor)
 }
 
+// Within closes the connection if it has been neither given nor closed until then.
+func (o *Own) Within(d time.Duration) {
+	if o.state == inUse {
+		o.after(d)
+	}
+}
+
 // after closes the connection if nobody wants it for so long.
 func (o *Own) after(d time.Duration) {
 	if pool := o.line.pool; pool != nil {
@@ -252,6 +260,8 @@ func (o *Own) lost(quiet bool) {
 	o.state = ended
 	o.timer.Stop()
 	if pool != nil {
+		ln.retry.Stop()
+		ln.outage.over()
 		ln.up(false)
 		switch {
 		case was == spare:

@@ -167,8 +167,14 @@ func verbOf(word []byte) verb {
 // with the tags from tag on. It is Send otherwise. A refusal by the node stands
 // for all of them.
 func (o *Own) Subscribe(word string, tag uint64, n int, at int64, args [][]byte) Failure {
+	return o.SubscribeFor(o.owner, word, tag, n, at, args)
+}
+
+// SubscribeFor is Subscribe with somebody else waiting for the confirmations. Each
+// is handed over by itself, with the tag.
+func (o *Own) SubscribeFor(w Waiter, word string, tag uint64, n int, at int64, args [][]byte) Failure {
 	p := &o.line.Pipeline
-	if f := p.Send(o.owner, tag, at, args); f != 0 {
+	if f := p.Send(w, tag, at, args); f != 0 {
 		return f
 	}
 	last := p.fifo.at(p.fifo.n - 1)

@@ -34,6 +34,8 @@ const (
 	Overloaded
 	// Limited: there are as many connections of sessions' own as there may be; not sent.
 	Limited
+	// NoReplica: none may be read from now, and the primary is not to be; not sent.
+	NoReplica
 	// NoLogin: the login that the call needs, a user's own, can't be made; not sent.
 	NoLogin
 )
@@ -77,6 +79,9 @@ const (
 const (
 	maxEarlyCalls = 65536
 	maxEarlyBytes = 16 << 20
+	// Before a session's own: a whole transaction, which leaves as one block.
+	ownEarlyCalls = 2 * maxEarlyCalls
+	ownEarlyBytes = 80 << 20
 )
 
 // Pipeline is the shared connection of one loop to one node, for one database
@@ -105,10 +110,14 @@ type Stats struct {
 	Replies  uint64
 	Failed   uint64 // calls that got a Failure
 	Retired  uint64 // connections that took no new calls any more because of a big reply
+	Full     uint64 // calls refused because too much waited already for a node or a connection
+	Waited   uint64 // calls, and connections of sessions' own, that waited for a node that was away
+	GaveUp   uint64 // of these, the ones whose time was over before it was there
 	Broken   uint64 // connections ended because the stream was not what was promised
 	BytesOut uint64
 	BytesIn  uint64
 	Latency  func(d time.Duration, n uint64) // of n calls, from Send to the last byte of the reply, by the turn's clock; nil: not observed
+	Read     func(replica bool)              // of a call that could be read from a replica: whether it went to one; nil: not observed
 }
 
 // NewPipeline makes a pipeline whose connection is still being dialled, for
@@ -128,8 +137,9 @@ func (p *Pipeline) Send(w Waiter, tag uint64, at int64, args [][]byte) Failure {
 		p.link.SetOut(resp.AppendCommand(p.link.Out(), args))
 		p.fifo.push(w, tag, 1, start, at)
 	case dialling:
-		if p.own == nil && (p.fifo.len() >= maxEarlyCalls || len(p.early) >= maxEarlyBytes) {
+		if !p.room(1) {
 			p.stats.Failed++
+			p.stats.Full++
 			return Overloaded
 		}
 		start := uint64(len(p.early))

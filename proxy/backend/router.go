@@ -19,13 +19,14 @@ type Router struct {
 	// more calls.
 	Generation uint64
 
-	pool   *Pool
-	topo   *Topology
-	pipes  map[Key][]*Pipeline // by database and protocol version: the shards'
-	again  []*flight           // to be sent once more, in order
-	posted bool
-	parked []*flight // whose shard has no primary at present
-	limit  loop.Timer
+	pool     *Pool
+	topo     *Topology
+	pipes    map[Key][]*Pipeline // by database and protocol version: the shards'
+	again    []*flight           // to be sent once more, in order
+	posted   bool
+	parked   []*flight // whose shard has no primary at present
+	awaiting int       // calls that wait for one outside; see Await
+	limit    loop.Timer
 }
 
 // Caller makes calls through a Router.
@@ -112,12 +113,7 @@ func (r *Router) Home() int {
 
 // Congested reports that some node takes calls slower than they come.
 func (r *Router) Congested() bool {
-	for _, ln := range r.pool.lines {
-		if ln.Congested() {
-			return true
-		}
-	}
-	return false
+	return r.pool.congested()
 }
 
 // pipe gives the pipeline of a shard's primary.
@@ -165,9 +161,14 @@ func (r *Router) Send(w Caller, tag uint64, at int64, k Key, shard int, args [][
 // park keeps a call until there is another topology, or it has waited too long.
 func (r *Router) park(f *flight) bool {
 	wait := r.pool.b.opts.Routing.Wait
-	if wait <= 0 || len(r.parked) >= maxParked || r.pool.closed {
+	if wait <= 0 || r.pool.closed {
 		return false
 	}
+	if len(r.parked)+r.awaiting >= maxParked {
+		r.pool.Stats.Full++
+		return false
+	}
+	r.pool.Stats.Waited++
 	if len(r.parked) == 0 {
 		r.pool.l.Arm(&r.limit, wait, r.giveUp)
 	}
@@ -180,6 +181,7 @@ func (r *Router) park(f *flight) bool {
 func (r *Router) giveUp() {
 	parked := r.parked
 	r.parked = nil
+	r.pool.Stats.GaveUp += uint64(len(parked))
 	for _, f := range parked {
 		f.fail(Unavailable)
 	}
@@ -243,6 +245,11 @@ func (r *Router) forward(f *flight) {
 	}
 	ask := f.ask
 	f.node, f.ask = Endpoint{}, false
+	if ask && !p.room(2) { // alone, ASKING would hold for the next call, whosever that is
+		r.pool.Stats.Full++
+		f.fail(Overloaded)
+		return
+	}
 	if ask && p.Send(unheard{}, 0, f.at, asking) != 0 {
 		f.fail(Unavailable)
 		return

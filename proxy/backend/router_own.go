@@ -21,6 +21,55 @@ func (r *Router) Holder(group int) Endpoint {
 	return r.Primary(group)
 }
 
+// Other gives a primary for what any of them can do, if possible another one than that.
+func (r *Router) Other(than Endpoint) Endpoint {
+	if r.topo == nil {
+		return Endpoint{}
+	}
+	for _, s := range r.topo.Shards {
+		if s.Primary != (Endpoint{}) && s.Primary != than && !r.pool.b.control.Broken(s.Primary) {
+			return s.Primary
+		}
+	}
+	return r.Primary(r.Home())
+}
+
+// Vacant reports whether a group of keys belongs to a shard whose primary nobody
+// knows at present.
+func (r *Router) Vacant(group int) bool {
+	if r.topo == nil {
+		return false
+	}
+	if r.Clustered() {
+		group = r.topo.Shard(group)
+	}
+	return group >= 0 && r.Primary(group) == Endpoint{}
+}
+
+// Await lets a call wait outside the Router until there is a node for it, if there
+// are not too many. Awaited follows.
+func (r *Router) Await() bool {
+	if r.pool.closed || r.pool.b.opts.Routing.Wait <= 0 {
+		return false
+	}
+	if len(r.parked)+r.awaiting >= maxParked {
+		r.pool.Stats.Full++
+		return false
+	}
+	r.awaiting++
+	r.pool.Stats.Waited++
+	r.pool.b.control.Refresh()
+	return true
+}
+
+// Awaited ends that.
+func (r *Router) Awaited(gaveUp bool) {
+	r.awaiting--
+	if gaveUp {
+		r.pool.Stats.GaveUp++
+	}
+}
+
 // Over is Send for a call that goes over a connection of its caller's own to the
 // shard's primary, since what was sent there before must not be overtaken.
 func (r *Router) Over(o *Own, w Caller, tag uint64, at int64, shard int, args [][]byte) Failure {

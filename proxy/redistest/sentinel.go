@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // Sentinels is a replicated group watched by Sentinels, which promote a replica when the primary is gone.
@@ -152,23 +153,58 @@ func (g *Sentinels) Primary() (*Server, error) {
 	return nil, errors.New("no Sentinel runs")
 }
 
-// AwaitPrimary returns the primary once the Sentinels agree on another than before, and it says so itself.
+// AwaitPrimary returns the primary once a Sentinel names another than before, and it says so itself.
 func (g *Sentinels) AwaitPrimary(ctx context.Context, before *Server) (now *Server, err error) {
 	err = Await(ctx, "another primary is there", func() error {
-		if now, err = g.Primary(); err != nil {
-			return err
-		}
-		if now == before {
-			return errors.New("the same as before")
-		}
-		role, err := now.Role()
-		if err == nil && role != "master" {
-			err = fmt.Errorf("it is a %s", role)
-		}
+		now, err = g.Promoted(before)
 		return err
 	})
 	return now, err
 }
+
+// Promoted is the primary if a Sentinel names another than before, and it says so itself.
+func (g *Sentinels) Promoted(before *Server) (*Server, error) {
+	now, err := g.Primary()
+	if err != nil {
+		return nil, err
+	}
+	if now == before {
+		return nil, errors.New("the same as before")
+	}
+	role, err := now.Role()
+	if err == nil && role != "master" {
+		err = fmt.Errorf("it is a %s", role)
+	}
+	return now, err
+}
+
+// Failover has the Sentinels promote a replica while all live, and returns the new primary. They refuse while they do
+// not find a replica fit, and give an attempt up without a word; so they are asked again until ctx ends.
+func (g *Sentinels) Failover(ctx context.Context) (now *Server, err error) {
+	before, err := g.Primary()
+	if err != nil {
+		return nil, err
+	}
+	var due time.Time
+	err = Await(ctx, "another primary is there", func() error {
+		if now, err = g.Promoted(before); err == nil || time.Now().Before(due) {
+			return err
+		}
+		var refused Error
+		_, asked := g.Sentinels[0].Do("SENTINEL", "FAILOVER", g.Name)
+		if asked != nil && !errors.As(asked, &refused) {
+			return asked
+		}
+		if asked == nil {
+			due = time.Now().Add(promotionAgain)
+		}
+		return errors.Join(err, asked)
+	})
+	return now, err
+}
+
+// promotionAgain is after how long SENTINEL FAILOVER is asked for again: twice the failover-timeout.
+const promotionAgain = 6 * time.Second
 
 // Close stops the Sentinels, then the servers.
 func (g *Sentinels) Close() error { return errors.Join(closeAll(g.Sentinels), g.Replicated.Close()) }

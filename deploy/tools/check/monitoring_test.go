@@ -88,11 +88,14 @@ func TestQueriesFindWhatTheProxyCounts(t *testing.T) {
 	dir := t.TempDir()
 	redis, gateway, admin, prom := freePort(t), freePort(t), freePort(t), freePort(t)
 	starts(t, dir, "redis-server", "--port", redis, "--save", "", "--bind", "127.0.0.1")
+	sentinel, second := freePort(t), freePort(t)
+	write(t, filepath.Join(dir, "sentinel.conf"), "port "+sentinel+"\nbind 127.0.0.1\nsentinel monitor primary 127.0.0.1 "+redis+" 1\n", 0o600)
+	starts(t, dir, "redis-server", "sentinel.conf", "--sentinel")
 	run(t, path(t, "bin/sallyport"), "cert", "dev", filepath.Join(dir, "tls"))
 	write(t, filepath.Join(dir, "policy.yaml"), "users:\n  default: { rules: \"on nopass ~app:* +@all\" }\n", 0o600)
 	ca := "tls/ca.crt"
-	write(t, filepath.Join(dir, "sallyport.yaml"), "listeners:\n  - { name: gateway, address: \"127.0.0.1:"+gateway+"\", anonymous: true, tls: { certificate: tls/server.crt, key: tls/server.key, client_ca: "+ca+", client_auth: optional } }\n"+
-		"backends:\n  main: { nodes: [\"127.0.0.1:"+redis+"\"] }\npolicy: { file: policy.yaml }\nadmin: { address: \"127.0.0.1:"+admin+"\" }\n", 0o600)
+	write(t, filepath.Join(dir, "sallyport.yaml"), "listeners:\n  - { name: watched, backend: watched, anonymous: true, address: \"127.0.0.1:"+second+"\" }\n  - { name: gateway, backend: main, address: \"127.0.0.1:"+gateway+"\", anonymous: true, tls: { certificate: tls/server.crt, key: tls/server.key, client_ca: "+ca+", client_auth: optional } }\n"+
+		"backends:\n  main: { nodes: [\"127.0.0.1:"+redis+"\"] }\n  watched: { topology: sentinel, sentinel: { name: primary, nodes: [\"127.0.0.1:"+sentinel+"\"] } }\npolicy: { file: policy.yaml }\nadmin: { address: \"127.0.0.1:"+admin+"\" }\n", 0o600)
 	starts(t, dir, path(t, "bin/sallyport"), "serve", "--allow-root", "--config", "sallyport.yaml")
 	write(t, filepath.Join(dir, "prometheus.yml"), "global: { scrape_interval: 1s, evaluation_interval: 1s }\nrule_files: ["+path(t, "deploy/monitoring/alerts.yaml")+"]\n"+
 		"scrape_configs:\n  - job_name: sallyport\n    static_configs: [{ targets: [\"127.0.0.1:"+admin+"\"] }]\n", 0o600)

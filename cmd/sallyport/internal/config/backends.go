@@ -68,7 +68,7 @@ func (r *reader) backend(s *section) *backendConfig {
 		b.own.Logins = c.get("logins").number(1000, 1, 1<<20)
 		c.close()
 	}
-	s.close("reads", "server_version")
+	s.close("server_version")
 	return b
 }
 

@@ -692,6 +692,9 @@ backends:
   pair:
     topology: replicated
     nodes: ["127.0.0.1:7001", "127.0.0.1:7002"]
+    reads: nearest
+    zone: eu-west-1b
+    max_lag: 30s
   cluster: { topology: cluster, nodes: ["127.0.0.1:7001"], announce: "redis.internal:6380", split: false, wait: 3s }
   shards:
     topology: sharded
@@ -720,7 +723,7 @@ policy: { file: policy.yaml }
 			Control:   &backend.Login{User: "control"},
 		}},
 		"pair": {Name: "pair", Nodes: []backend.Endpoint{at("127.0.0.1:7001"), at("127.0.0.1:7002")}, Routing: backend.Routing{
-			Kind: backend.Replicated, Wait: 2 * time.Second,
+			Kind: backend.Replicated, Wait: 2 * time.Second, Reads: backend.ReadNearest, Zone: "eu-west-1b", MaxLag: 30 * time.Second,
 		}},
 		"cluster": {Name: "cluster", Nodes: []backend.Endpoint{at("127.0.0.1:7001")}, Routing: backend.Routing{
 			Kind: backend.Cluster, Wait: 3 * time.Second, Whole: true, Announce: "redis.internal:6380",

@@ -15,7 +15,8 @@ type topology struct {
 	control  *credentials    // nil: as everybody
 	allow    backend.Allowed
 	wait     time.Duration
-	whole    bool                  // calls over several shards are refused, not split
+	whole    bool // calls over several shards are refused, not split
+	reads    reading
 	announce string                // where cluster clients find this proxy
 	members  []backend.Member      // of topology sharded: nodes, as they are placed
 	spread   *backend.Distribution // of topology sharded
@@ -110,6 +111,7 @@ func addresses(items []value, several bool, judge func(a address, path string)) 
 
 // several reads what concerns backends of several nodes only.
 func (r *reader) several(b *backendConfig, s *section) {
+	b.reading(s)
 	sentinel, allow, wait, control := s.get("sentinel"), s.get("nodes_allow"), s.get("wait"), s.get("control")
 	if b.kind == backend.Sharded && allow.present() {
 		allow.faultHint("remove it", "the nodes of shards are those named here")
@@ -206,7 +208,10 @@ func (r *reader) nodesAllow(b *backendConfig, v, unsafe value, secured bool) {
 
 // routing gives the options of a backend of several nodes.
 func (b *backendConfig) routing() backend.Routing {
-	o := backend.Routing{Kind: b.kind, Allow: b.allow, Wait: b.wait, Whole: b.whole, Announce: b.announce, Distribution: b.spread, Ranges: b.ranges, Eject: b.eject}
+	o := backend.Routing{
+		Kind: b.kind, Allow: b.allow, Wait: b.wait, Whole: b.whole, Announce: b.announce, Distribution: b.spread, Ranges: b.ranges, Eject: b.eject,
+		Reads: b.reads.from, Zone: b.reads.zone, MaxLag: b.reads.maxLag,
+	}
 	if c := b.control; c != nil {
 		o.Control = &backend.Login{User: c.user, Password: c.ask()}
 		if b.client != nil {
