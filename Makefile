@@ -91,8 +91,8 @@ nightly: redis-server ## the long runs: 200,000 decisions against a real server,
 chaos: redis-server ## half an hour of harm: 100 histories of ten clients under kills and freezes, 200 kills under write load (ARGS="-chaos.seed=N" repeats one)
 	$(GO) test -count=1 -timeout 90m -run 'TestNoHistory|TestAKilledProxy' -v ./proxy/conformance -chaos.seeds=100 -chaos.duration=10s -chaos.kills=200 $(ARGS)
 
-drill: redis-server ## 100 failovers (50 of a cluster, 50 by Sentinels) beside a client that follows on its own: five minutes (ARGS="-drill.failovers=20 -drill.seed=N")
-	$(GO) test -count=1 -timeout 60m -run 'TestFailoversBesideAClient' -v ./proxy/conformance -drill.failovers=100 $(ARGS)
+drill: redis-server ## 100 failovers (50 of a cluster, 50 by Sentinels) beside a client that follows on its own, and 1,000 slots that move under load: some six minutes (ARGS="-drill.failovers=20 -drill.seed=N")
+	$(GO) test -count=1 -timeout 60m -run 'TestFailoversBesideAClient|TestSlotsMove' -v ./proxy/conformance -drill.failovers=100 -drill.slots=1000 $(ARGS)
 
 fuzz: ## every fuzz target for FUZZTIME each (default 20s)
 	@for f in $$(grep -rlE '^func Fuzz' --include=*_test.go .); do \

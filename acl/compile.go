@@ -194,7 +194,7 @@ func (c *compiler) compileUser(p *Policy, src *UserSource, listeners []ListenerS
 		return nil
 	}
 	field := "users." + u.name
-	u.unsafeScripts, u.limits = src.UnsafeScripts, src.Limits
+	u.unsafeScripts, u.limits, u.backend = src.UnsafeScripts, src.Limits, src.Backend.Value
 	c.applyRules(u, src)
 	for _, role := range src.Roles {
 		c.addRole(u, role, p.roles)

@@ -10,3 +10,6 @@ type Limits struct {
 
 // Limits gives what policy.yaml says of the user's share of the proxy.
 func (u *User) Limits() Limits { return u.limits }
+
+// Backend names where the user's calls go, empty: where the listener's do.
+func (u *User) Backend() string { return u.backend }

@@ -125,6 +125,10 @@ type UserSource struct {
 	UnsafeScripts bool
 
 	Limits Limits
+
+	// Backend names where the user's calls go; empty: where the listener's do. It
+	// decides nothing here.
+	Backend Text
 }
 
 // CertificateSource names a certificate. Of several kinds given, each must fit;

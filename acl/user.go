@@ -39,6 +39,7 @@ type User struct {
 	argon        []argonHash
 	passwordsSet time.Time // zero: unknown
 	limits       Limits
+	backend      string // empty: the listener's
 
 	selectors []*selector // root, written ones, roles
 	roles     []string

@@ -73,6 +73,11 @@ func (s *Set) SetQuorumMargin(backend string, margin int) {
 	s.margin.WithLabelValues(label(backend)).Set(float64(margin))
 }
 
+// SetOwned states how many connections are one session's own, spare ones included.
+func (s *Set) SetOwned(backend string, open int) {
+	s.owned.WithLabelValues(label(backend)).Set(float64(open))
+}
+
 // SetLogins states how many shared connections there are for users that have a
 // login of their own, and how many were not opened because of their limit.
 func (s *Set) SetLogins(backend string, open int, refused uint64) {
@@ -93,6 +98,7 @@ func (s *Set) SetLogins(backend string, open int, refused uint64) {
 func (s *Set) ForgetBackend(backend string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.owned.DeleteLabelValues(label(backend))
 	s.logins.DeleteLabelValues(label(backend))
 	s.loginsFull.DeleteLabelValues(label(backend))
 	delete(s.full, backend)

@@ -57,6 +57,7 @@ type Set struct {
 	topology   *prometheus.CounterVec
 	bypasses   *prometheus.CounterVec
 	logins     *prometheus.GaugeVec
+	owned      *prometheus.GaugeVec
 	loginsFull *prometheus.CounterVec
 	load       loadSeries
 	margin     *prometheus.GaugeVec
@@ -108,6 +109,7 @@ func New(o Options) (*Set, error) {
 	s.listThis = gauge("crl_this_update_seconds", "Unix time at which the oldest revocation list in a file was issued.", "file")
 	s.up = gauge("backend_up", "Whether a node answers: 1 or 0.", "backend", "node")
 	s.nodeConns = gauge("backend_connections", "Open connections to a node.", "backend", "node")
+	s.owned = gauge("backend_own_connections", "Connections that one session has to itself, and spare ones.", "backend")
 	s.logins = gauge("backend_login_connections", "Shared connections for users that have a login of their own.", "backend")
 	s.loginsFull = counter("backend_login_connections_refused_total", "Such connections not opened, as there were as many as may be.", "backend")
 	s.load = newLoadSeries()
@@ -121,7 +123,7 @@ func New(o Options) (*Set, error) {
 		s.reloads.WithLabelValues(r)
 	}
 	s.registry.MustRegister(s.collected, s.handshakes, s.failures, s.reloads, s.reloadedAt, s.notAfter, s.listNext, s.listThis,
-		s.up, s.nodeConns, s.pings, s.topology, s.bypasses, s.logins, s.loginsFull, s.margin, build,
+		s.up, s.nodeConns, s.pings, s.topology, s.bypasses, s.owned, s.logins, s.loginsFull, s.margin, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.registry.MustRegister(s.load.all()...)
 	return s, nil

@@ -113,6 +113,7 @@ func filled(t *testing.T) *Set {
 	s.TopologyChanged("main")
 	s.SetLogins("main", 3, 2)
 	s.SetLogins("main", 2, 5)
+	s.SetOwned("main", 7)
 	return s
 }
 
@@ -156,6 +157,7 @@ func TestScrapeHasEveryPromisedNameAndTheRightSums(t *testing.T) {
 		`sallyport_handshake_failures_total{reason="other"} 1`,
 		`sallyport_handshake_failures_total{reason="timeout"} 0`,
 		`sallyport_backend_up{backend="main",node="127.0.0.1:6379"} 1`,
+		`sallyport_backend_own_connections{backend="main"} 7`,
 		`sallyport_backend_connections{backend="main",node="127.0.0.1:6379"} 1`,
 		`sallyport_backend_ping_seconds_count{backend="main",node="127.0.0.1:6379"} 1`,
 		`sallyport_topology_changes_total{backend="main"} 1`,

@@ -99,8 +99,12 @@ func (s *session) pourable(args [][]byte) bool {
 // forwardAside sends a big call, or all but the last argument of one, over a
 // connection of its own.
 func (s *session) forwardAside(args [][]byte) {
+	pipe, f := s.w.aside(s.facts.backend, s.key(), s.payer())
+	if f == backend.Limited {
+		s.declined(f)
+		return
+	}
 	s.w.count.Command(uint8(command.Shared), s.decision, 1)
-	pipe, f := s.w.aside(s.facts.backend, s.key())
 	if f == 0 {
 		if n := s.pace.announced; n > 0 {
 			args = args[:len(args)-1]

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/proxy/redistest"
 )
 
@@ -153,4 +154,46 @@ func TestWhatRedisFindsTooLongEndsNobodyElsesCalls(t *testing.T) {
 	if lost := r.scrape(t).value(`sallyport_commands_total{class="shared",decision="allowed"}`); lost < 40 {
 		t.Error(lost, "calls")
 	}
+}
+
+// A connection that a big request has to itself counts as its user's own: what is
+// over the limit is refused, on record, and its value thrown away; with the request
+// the place comes back, however that ended.
+func TestBigRequestsCountAmongAUsersOwnConnections(t *testing.T) {
+	redis := redistest.Start(t)
+	r := withRig(t, redis.Addr(), func(s *setup) { s.backend.Connections = backend.Connections{Pinned: 3, PerUser: 2} })
+	value := strings.Repeat("x", 2<<20)
+	half := func(user string) *wire {
+		c := r.wire(t, nil).as(user)
+		c.say(fmt.Sprintf("*3\r\n$3\r\nSET\r\n$5\r\napp:k\r\n$%d\r\n%s", len(value), value[:1<<20]))
+		return c
+	}
+	owned := func(want float64) {
+		t.Helper()
+		eventually(t, 10*time.Second, fmt.Sprint(want, " connections are some session's own"), func() bool {
+			return r.scrape(t).value(`sallyport_backend_own_connections{backend="main"}`) == want
+		})
+	}
+	first, second := half("app"), half("app")
+	owned(2)
+	third := half("app")
+	third.hear("-ERR backend connection limit reached\r\n")
+	r.await("refused", "user", "app", "reason", "backend_connection_limit")
+	third.say(value[1<<20:] + "\r\nGET app:none\r\n")
+	third.hear("$-1\r\n")
+	other := half("root")
+	owned(3)
+	one := r.login("app")
+	if _, err := one.Do("BLPOP", "app:l", "1"); err == nil || err.Error() != "ERR backend connection limit reached" {
+		t.Error("a fourth connection was had by BLPOP:", err)
+	}
+	first.say(value[1<<20:] + "\r\n")
+	first.hear("+OK\r\n")
+	second.reset()
+	owned(1)
+	for range 5 {
+		r.want(one, "OK", "SET", "app:k", value)
+		r.want(one, "<nil>", "BLPOP", "app:none", "0.01")
+	}
+	other.reset()
 }

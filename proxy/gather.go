@@ -34,6 +34,7 @@ type gather struct {
 	router *backend.Router
 	sides  uint64 // mergeScan over several backends: how many
 	side   uint64 // and which one answers
+	after  uint64 // and which one comes next, sides: none
 	bytes  int64
 	over   bool // more came than the session may have
 	failed backend.Failure

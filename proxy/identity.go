@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"fmt"
+
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/backend"
@@ -26,15 +28,6 @@ func (w *worker) identityOf(name string, u *acl.User) backend.Identity {
 	return w.identity(name, u.Name())
 }
 
-// introduce has later calls go over connections of the login that a user has, at
-// each backend there is.
-func (s *session) introduce(u *acl.User) {
-	s.introduceAs(s.w.identityOf(s.facts.backend, u))
-	if s.routes != nil && !s.ended {
-		s.introduceElsewhere(u)
-	}
-}
-
 // moveOn has later calls go over other connections, and wait until every reply that
 // is owed now has arrived: by the doors through which a session leaves a connection
 // that takes no more calls, and one whose topology has changed.
@@ -45,34 +38,70 @@ func (s *session) moveOn() {
 	}
 }
 
-// introduceAs has later calls go over connections of another login. What binds the
-// session to a connection can't follow: it ends.
-func (s *session) introduceAs(id backend.Identity) {
-	if s.as == id {
+// home gives the backend for a user's calls: its own, or the listener's.
+func (s *session) home(u *acl.User) string {
+	switch {
+	case u != nil && u.Backend() != "":
+		return u.Backend()
+	case s.facts.in != nil:
+		return s.facts.in.opts.Backend
+	}
+	return s.facts.backend
+}
+
+// relocate has later calls go where those of a user go, and over connections of
+// its login there. To another backend a session goes only while it is owed no
+// reply, and begins there at database 0. What binds it to a connection can't follow:
+// it ends.
+func (s *session) relocate(u *acl.User) {
+	if s.routes != nil {
+		s.relocateSides(u)
 		return
 	}
-	if s.apart != nil && s.apart.why != 0 && (s.routes == nil || s.routes.own == s.routes.now) {
+	name := s.home(u)
+	id := s.w.identityOf(name, u)
+	moves := name != s.facts.backend
+	switch {
+	case !moves && id == s.as:
+		return
+	case s.apart != nil && s.apart.why != 0, moves && s.w.srv.backend(name) == nil:
 		s.expire(audit.ClosePolicyChanged)
 		return
+	}
+	if moves {
+		s.leaveOwn() // it rests, and is of the backend that was
+		pool := s.w.pool(name)
+		s.facts.backend, s.router, s.db, s.wrote = name, pool.Router(), 0, 0
+		s.seatAt(pool)
 	}
 	s.as = id
 	s.moveOn()
 }
 
-// fixed reports a session that can't speak for a principal with another login
-// now: it is bound to a connection which has the one that it has.
+// fixed reports a session that can't speak for a principal of another backend or
+// login now: it is bound to a connection which has those that it has.
 func (s *session) fixed(pr *acl.Principal) bool {
 	if s.apart == nil || s.apart.why == 0 {
 		return false
 	}
-	as := s.as
-	if s.routes != nil {
-		as = s.asAt(s.routes.own)
+	name := s.home(pr.User)
+	if x := s.routes; x != nil {
+		return name != x.sides[0].name || s.w.identityOf(s.ownAt(), pr.User) != s.asAt(x.own)
 	}
-	return s.w.identityOf(s.ownAt(), pr.User) != as
+	return name != s.facts.backend || s.w.identityOf(name, pr.User) != s.as
 }
 
 // reintroduce looks once more who has a login of its own, after that was changed.
 func (w *worker) reintroduce() {
-	w.oblige(func(s *session) { s.introduce(s.user) })
+	w.oblige(func(s *session) { s.relocate(s.user) })
+}
+
+// housed reports a user of a policy whose backend there is not.
+func housed(p *acl.Policy, known func(name string) bool) error {
+	for _, u := range p.Users() {
+		if name := u.Backend(); name != "" && !known(name) {
+			return fmt.Errorf("user %s: no backend %q", u.Name(), name)
+		}
+	}
+	return nil
 }

@@ -180,7 +180,7 @@ func (s *session) speakFor(pr acl.Principal) {
 		s.until(pr.Expires)
 	}
 	s.who, s.user, s.method = pr, pr.User, methods[pr.Method]
-	s.introduce(pr.User)
+	s.relocate(pr.User)
 	s.enroll(&pr, true)
 	s.belong(&pr)
 }

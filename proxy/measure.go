@@ -125,6 +125,7 @@ func (s *Server) gather(add func(*metrics.Loop)) {
 // nodes states how the backends' nodes are.
 func (s *Server) nodes() {
 	for name, b := range s.backends.Load().now {
+		s.metrics.SetOwned(name, b.Owned())
 		s.metrics.SetLogins(name, b.LoginConnections(), b.LoginsRefused())
 		if margin, ok := b.QuorumMargin(); ok {
 			s.metrics.SetQuorumMargin(name, margin)

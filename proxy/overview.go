@@ -194,6 +194,9 @@ type NodeInfo struct {
 	Address     string `json:"address"`
 	Up          bool   `json:"up"`
 	Connections int    `json:"connections"`
+	Role        string `json:"role,omitempty"`     // primary or replica, where there are several nodes
+	Zone        string `json:"zone,omitempty"`     // where it says that it is, if that is asked
+	Read        bool   `json:"readable,omitempty"` // reads may go there, where they go to replicas
 }
 
 // Backends lists the backends, by name.

@@ -98,7 +98,7 @@ func (s *session) turns(call *command.Call) bool {
 	switch call.Class {
 	case command.Local:
 		switch name {
-		case "hello", "select", "reset", "client|tracking", "client|caching", "client|no-evict", "client|no-touch":
+		case "auth", "hello", "select", "reset", "client|tracking", "client|caching", "client|no-evict", "client|no-touch":
 			return true
 		case "quit": // its answer must not stand within a push, nor be lost behind half of one
 			return s.pushing

@@ -19,8 +19,11 @@ func (s *session) seatAt(p *backend.Pool) {
 	}
 }
 
-// spreads reports whether the call being served may be read from a replica.
-func (s *session) spreads() bool { return s.reads != nil && s.apart == nil && s.call.Spreads() }
+// spreads reports whether the call being served may be read from a replica of the
+// backend that it is for.
+func (s *session) spreads() bool {
+	return s.reads != nil && s.apart == nil && s.reads.Of() == s.facts.backend && s.call.Spreads()
+}
 
 // readFrom sends a call to whoever is fit to be read from. Not taken: it is for
 // the primary.

@@ -129,6 +129,13 @@ func TestWhatOnlyReadsGoesToTheReplicaAndWhatWritesNever(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.want(c, "7", "EVALSHA_RO", fmt.Sprint(sha), "1", "k")
+	for _, b := range r.server.Backends() {
+		for _, n := range b.Nodes {
+			if want := map[string]string{primary.Addr(): "primary", replica.Addr(): "replica"}[n.Address]; n.Role != want || !n.Read {
+				t.Errorf("%+v is no readable %s", n, want)
+			}
+		}
+	}
 	if n := r.scrape(t).value(`sallyport_reads_total{role="replica"}`); n < 50 {
 		t.Errorf("%v reads of replicas are counted", n)
 	}

@@ -112,6 +112,13 @@ func (s *Server) reloadable(o *Options) error {
 			return err
 		}
 	}
+	policy := o.Policy
+	if policy == nil {
+		policy = s.policy.Load()
+	}
+	if err := housed(policy, func(name string) bool { _, ok := o.Backends[name]; return ok }); err != nil {
+		return err
+	}
 	now, to := s.opts.Limits, o.Limits
 	switch {
 	case len(o.Listeners) == 0:

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/acl"
@@ -21,7 +22,8 @@ import (
 // routes is what a session has at each of several backends.
 type routes struct {
 	table *backend.Prefixes
-	sides []side // in the order of table's names; 0 has all that no prefix names
+	sides []side // in the order of table's names; 0 has all that no prefix names, and is the user's own if it has one
+	to    []int  // for each side the first one of the same backend, which stands for all of them
 	now   int    // where the session is: that side's state is in the session itself
 	apart bool   // the call being served concerns several sides
 	own   int    // the side of the session's own connection
@@ -62,6 +64,27 @@ func (s *session) enter(table *backend.Prefixes) {
 	}
 	s.reads = x.sides[0].reads
 	s.routes = x
+	x.unite()
+}
+
+// unite finds out which sides are of the same backend.
+func (x *routes) unite() {
+	x.to = make([]int, len(x.sides))
+	for i := range x.sides {
+		name := x.sides[i].name
+		x.to[i] = slices.IndexFunc(x.sides, func(d side) bool { return d.name == name })
+	}
+}
+
+// of is the side that has a key.
+func (x *routes) of(key []byte) int { return x.to[x.table.Of(key)] }
+
+// next is the first side after i that stands for its backend, len(x.sides) after
+// the last. Before the first one is -1.
+func (x *routes) next(i int) int {
+	for i++; i < len(x.sides) && x.to[i] != i; i++ {
+	}
+	return i
 }
 
 // choose goes to the backend that the call being served belongs to, and finds out
@@ -73,9 +96,9 @@ func (s *session) choose(args [][]byte) {
 		s.goTo(s.sideWithoutKeys())
 		return
 	}
-	at := x.table.Of(args[call.Keys[0].Arg])
+	at := x.of(args[call.Keys[0].Arg])
 	for _, k := range call.Keys[1:] {
-		if x.table.Of(args[k.Arg]) != at {
+		if x.of(args[k.Arg]) != at {
 			x.apart = true
 			break
 		}
@@ -149,21 +172,42 @@ func (s *session) asAt(i int) backend.Identity {
 	return s.routes.sides[i].as
 }
 
-// introduceElsewhere is introduceAs for the backends that the session isn't at.
-func (s *session) introduceElsewhere(u *acl.User) {
-	x := s.routes
-	for i := range x.sides {
-		d := &x.sides[i]
-		id := s.w.identityOf(d.name, u)
-		if i == x.now || d.as == id {
-			continue
-		}
-		if s.apart != nil && s.apart.why != 0 && x.own == i {
+// relocateSides is relocate where there are several backends: all keys that no
+// prefix names go to the user's own backend, if it has one, and all calls over
+// connections of its login wherever it has one.
+func (s *session) relocateSides(u *acl.User) {
+	x, at := s.routes, s.routes.now
+	bound := s.apart != nil && s.apart.why != 0
+	if name := s.home(u); name != x.sides[0].name {
+		if bound || s.w.srv.backend(name) == nil {
 			s.expire(audit.ClosePolicyChanged)
 			return
 		}
-		if d.as, d.pipe, d.generation = id, nil, ^uint64(0); d.router == nil {
-			d.pipe = backend.Departed()
+		s.leaveOwn()
+		pool := s.w.pool(name)
+		s.goTo(0)
+		s.facts.backend, s.router, s.db, s.wrote, x.wrote = name, pool.Router(), 0, 0, 0
+		s.seatAt(pool)
+		x.sides[0] = side{name: name, router: s.router, reads: s.reads}
+		x.unite()
+		s.moveOn()
+		s.goTo(x.to[at])
+	}
+	for i := range x.sides {
+		id := s.w.identityOf(x.sides[i].name, u)
+		switch {
+		case id == s.asAt(i):
+		case bound && x.own == i:
+			s.expire(audit.ClosePolicyChanged)
+			return
+		case i == x.now:
+			s.as = id
+			s.moveOn()
+		default:
+			d := &x.sides[i]
+			if d.as, d.pipe, d.generation = id, nil, ^uint64(0); d.router == nil {
+				d.pipe = backend.Departed()
+			}
 		}
 	}
 }

@@ -546,3 +546,64 @@ func TestManyUsersOverSeveralBackendsNeverMix(t *testing.T) {
 		}
 	}
 }
+
+// A user's own backend has what no prefix names, in place of the listener's; what a
+// prefix names is where it says, for everybody.
+func TestAUsersOwnBackendHasWhatNoPrefixNames(t *testing.T) {
+	t.Parallel()
+	routes := []backend.Prefix{{Prefix: "cart:", Backend: "one"}, {Prefix: "common:", Backend: "main"}, {Prefix: "user:", Backend: "two"}}
+	v := overRoutes(t, startNodes(t), routes, func(s *setup) {
+		s.users["alice"], s.users["carol"] = everything, everything
+		s.source = func(src *acl.Source) {
+			src.Modes.Guard, src.Guard.Never = acl.Off, []acl.Text{}
+			for i := range src.Users {
+				if src.Users[i].Name.Value == "alice" {
+					src.Users[i].Backend.Value = "one"
+				}
+			}
+		}
+	})
+	at := func(name, key string, want any) {
+		t.Helper()
+		got := any(nil)
+		for _, n := range v.nodes[name] {
+			if reply := told(t, n, "GET", key); reply != nil {
+				got = reply
+			}
+		}
+		if got != want {
+			t.Errorf("%s at %s: %v, not %v", key, name, got, want)
+		}
+	}
+	c := v.login("carol")
+	for range 3 { // the session changes its user, and with it what all else is
+		v.want(c, "OK", "MSET", "plain", "carol's", "cart:1", "c", "common:1", "c", "user:1", "c")
+		at("main", "plain", "carol's")
+		v.want(c, "OK", "RENAME", "plain", "common:2") // both at main
+		v.want(c, "OK", "RENAME", "common:2", "plain")
+		v.fails(c, "CROSSSLOT", "RENAME", "plain", "cart:2")
+		v.want(c, "OK", "SELECT", "1")
+		v.want(c, "OK", "AUTH", "alice", "alice-pw")
+		v.want(c, "OK", "MSET", "plain", "alice's", "cart:1", "a", "common:1", "a", "user:1", "a")
+		at("one", "plain", "alice's")
+		at("main", "plain", "carol's")
+		at("main", "common:1", "a")
+		at("one", "common:1", nil)
+		v.want(c, "OK", "RENAME", "plain", "cart:2") // both at one
+		v.fails(c, "CROSSSLOT", "RENAME", "cart:2", "common:2")
+		v.want(c, "5", "DBSIZE") // cart:1, cart:2, common:1, user:1 and carol's plain, each backend counted once
+		if got := scanAll(t, c, nil); len(got) != 5 {
+			t.Errorf("SCAN: %q", got)
+		}
+		v.want(c, "OK", "MULTI")
+		v.want(c, "QUEUED", "SET", "plain", "x")
+		v.want(c, "QUEUED", "GET", "cart:2")
+		v.want(c, "[OK alice's]", "EXEC")
+		v.want(c, "OK", "WATCH", "common:1")
+		v.fails(c, "ERR this connection is bound", "AUTH", "carol", "carol-pw")
+		v.want(c, "OK", "UNWATCH")
+		v.want(c, "2", "DEL", "plain", "cart:2")
+		v.want(c, "OK", "AUTH", "carol", "carol-pw")
+		v.want(c, "carol's", "GET", "plain")
+	}
+}

@@ -31,7 +31,7 @@ func (s *session) spread(args [][]byte) bool {
 		s.fail(errNotSpread)
 	default:
 		if name == "randomkey" {
-			s.goTo(rand.IntN(len(x.sides)))
+			s.goTo(x.to[rand.IntN(len(x.sides))])
 		}
 		s.noteSide()
 		if s.router != nil || !s.hears() {
@@ -98,7 +98,7 @@ func (s *session) splitSides(args [][]byte) {
 	index := make(map[[2]int]*sidePart, 8)
 	for i, k := range call.Keys {
 		key := args[k.Arg]
-		at := [2]int{x.table.Of(key)}
+		at := [2]int{x.of(key)}
 		s.goTo(at[0])
 		shard := -1
 		if s.router != nil {
@@ -160,7 +160,7 @@ func (s *session) everySide(args [][]byte) {
 	how := everywhere[spec.Name]
 	type part struct{ side, shard int }
 	var parts []part
-	for i := range x.sides {
+	for i := x.next(-1); i < len(x.sides); i = x.next(i) {
 		s.goTo(i)
 		switch {
 		case s.router == nil:
@@ -204,10 +204,15 @@ func (s *session) scanSides(args [][]byte) {
 		return
 	}
 	n := uint64(len(s.routes.sides))
-	s.goTo(int(value % n))
+	at := int(value % n)
+	if s.routes.to[at] != at { // the user's own backend is another one now
+		at = s.routes.to[at]
+		value = uint64(at)
+	}
+	s.goTo(at)
 	call := append([][]byte{args[0], nil}, args[2:]...)
 	g := s.gather(mergeScan, 1)
-	g.sides, g.side, g.router = n, value%n, s.router
+	g.sides, g.side, g.after, g.router = n, uint64(at), uint64(s.routes.next(at)), s.router
 	s.w.count.Command(uint8(command.Shared), s.decision, 1)
 	switch {
 	case s.router == nil:
@@ -241,10 +246,10 @@ func (g *gather) advance(node []byte) (string, bool) {
 		return "", false
 	case at != 0:
 		return strconv.FormatUint(at*g.sides+g.side, 10), true
-	case g.side+1 == g.sides:
+	case g.after == g.sides:
 		return "0", true
 	}
-	return strconv.FormatUint(g.side+1, 10), true
+	return strconv.FormatUint(g.after, 10), true
 }
 
 // probeDB asks whether a database can be had: at every backend, where there are
@@ -256,17 +261,21 @@ func (s *session) probeDB(n int, done func(error)) {
 		s.w.probe(s.facts.backend, k, done)
 		return
 	}
-	left := len(s.routes.sides)
+	x := s.routes
+	left := 1 // until all have been asked
 	var failed error
-	for i := range s.routes.sides {
-		k.As = s.asAt(i)
-		s.w.probe(s.routes.sides[i].name, k, func(err error) {
-			if failed == nil {
-				failed = err
-			}
-			if left--; left == 0 {
-				done(failed)
-			}
-		})
+	answered := func(err error) {
+		if failed == nil {
+			failed = err
+		}
+		if left--; left == 0 {
+			done(failed)
+		}
 	}
+	for i := x.next(-1); i < len(x.sides); i = x.next(i) {
+		left++
+		k.As = s.asAt(i)
+		s.w.probe(x.sides[i].name, k, answered)
+	}
+	answered(nil)
 }

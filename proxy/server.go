@@ -102,6 +102,9 @@ func NewServer(o Options) (*Server, error) {
 			return nil, err
 		}
 	}
+	if err := housed(o.Policy, func(name string) bool { return set.now[name] != nil }); err != nil {
+		return nil, err
+	}
 	group, err := loop.Start(loop.Options{
 		Logger: o.Logger, Workers: o.Workers, WriteTimeout: o.Limits.WriteTimeout, Start: s.attach,
 		Fatal: func(err error) {

@@ -31,13 +31,13 @@ type worker struct {
 	pipeline func(name string, k backend.Key) *backend.Pipeline
 	own      func(name string, k backend.Key, account string, owner backend.Owner) (*backend.Own, backend.Failure)
 	probe    func(name string, k backend.Key, done func(error))
-	patience func(name string) time.Duration                                       // how long calls wait for a backend's node that is away
-	aside    func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) // for one big request
-	identity func(name, user string) backend.Identity                              // of a user of the policy at a backend; nil: none has one
-	sessions *session                                                              // head of the list
-	walks    []*walk                                                               // through the list, under way
-	duties   []func(*session)                                                      // of sessions that no walk has come to
-	duty     uint64                                                                // the number of the last one
+	patience func(name string) time.Duration                                                       // how long calls wait for a backend's node that is away
+	aside    func(name string, k backend.Key, account string) (*backend.Pipeline, backend.Failure) // for one big request
+	identity func(name, user string) backend.Identity                                              // of a user of the policy at a backend; nil: none has one
+	sessions *session                                                                              // head of the list
+	walks    []*walk                                                                               // through the list, under way
+	duties   []func(*session)                                                                      // of sessions that no walk has come to
+	duty     uint64                                                                                // the number of the last one
 	count    *metrics.Loop
 	whole    latency // of calls, until they are handed to count
 	behind   latency // of the backends
@@ -77,7 +77,9 @@ func newWorker(srv *Server, l *loop.Loop) *worker {
 	w.count = srv.metrics.NewLoop()
 	w.patience = func(name string) time.Duration { return srv.backend(name).Patience() }
 	w.pipeline, w.own, w.probe = w.pooled, w.ownConnection, w.probePool
-	w.aside = func(name string, k backend.Key) (*backend.Pipeline, backend.Failure) { return w.pool(name).Aside(k) }
+	w.aside = func(name string, k backend.Key, account string) (*backend.Pipeline, backend.Failure) {
+		return w.pool(name).Aside(k, account)
+	}
 	w.identity = func(name, user string) backend.Identity { return srv.backend(name).Identity(user) }
 	w.setLimits(w.limits)
 	for name := range srv.backends.Load().now {
@@ -218,7 +220,7 @@ func (w *worker) renew(s *session) bool {
 	a := s.attempt()
 	a.Lenient = w.lenient
 	pr, reason := w.policy.Renew(s.who, &a)
-	if reason != acl.None || s.fixed(&pr) {
+	if reason != acl.None || s.fixed(&pr) || s.home(pr.User) != s.home(s.user) {
 		return false
 	}
 	s.speakFor(pr)

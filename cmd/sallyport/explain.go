@@ -244,13 +244,13 @@ func explain(cfg *config.Config, w whence, user string, words []string) (*explan
 		return v, nil
 	}
 	v.judge(cfg, u, &call)
-	v.place(cfg, at, &call)
+	v.place(cfg, at, u, &call)
 	return v, nil
 }
 
 // place says which backend each key belongs to at a listener with routes: the one
 // the client comes to or, where that isn't said, the only one there is.
-func (v *explanation) place(cfg *config.Config, listener string, call *command.Call) {
+func (v *explanation) place(cfg *config.Config, listener string, u *acl.User, call *command.Call) {
 	if all := cfg.Listeners(); listener == "" && len(all) == 1 {
 		listener = all[0]
 	}
@@ -261,6 +261,9 @@ func (v *explanation) place(cfg *config.Config, listener string, call *command.C
 	for _, k := range call.Keys {
 		key := call.Args[k.Arg]
 		said := placeSaid{listener, string(key), table.Backend(key)}
+		if table.Of(key) == 0 && u.Backend() != "" {
+			said.Backend = u.Backend() // its own, for all that no prefix names
+		}
 		if !slices.Contains(v.Backends, said) {
 			v.Backends = append(v.Backends, said)
 		}

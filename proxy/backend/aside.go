@@ -8,29 +8,44 @@ import "github.com/sallyport/sallyport/proxy/resp"
 
 // Aside gives a connection on which nobody is: the reserve of drained ones, or one
 // that is being dialled. It takes what Send and Begin give it at once, ends by
-// itself when the last reply has come, and is for one session. Overloaded: there
-// are too many of its kind.
-func (p *Pool) Aside(k Key) (*Pipeline, Failure) {
+// itself when the last reply has come, and is for one session. Until then it counts
+// as one of the account's own. Limited: there are as many of these as may be.
+func (p *Pool) Aside(k Key, account string) (*Pipeline, Failure) {
 	if p.closed {
 		return nil, Unavailable
+	}
+	if !p.claim(account) {
+		return nil, Limited
 	}
 	p.makeRoom()
 	if ln := p.reserve[k]; ln != nil {
 		delete(p.reserve, k)
 		ln.Pipeline.retired.timer.Stop()
-		p.leaving[ln] = true
+		p.leaving[ln], ln.payer, ln.paid = true, account, true
 		return &ln.Pipeline, 0
 	}
-	if len(p.leaving) >= maxLines {
-		return nil, Overloaded
-	}
-	ln := &line{pool: p, key: k}
+	ln := &line{pool: p, key: k, payer: account, paid: true}
 	ln.Pipeline = *NewPipeline(k.Proto, p.l.Now, &p.Stats)
 	ln.Pipeline.retired.so, ln.Pipeline.retired.abort = true, ln.abort
 	ln.Pipeline.retired.retire = ln.retired // it may come into everybody's service later
 	p.leaving[ln] = true
 	ln.dial()
 	return &ln.Pipeline, 0
+}
+
+// refund gives back the place of a connection that was one session's for a while,
+// once no attempt to have it is under way any more.
+func (ln *line) refund() {
+	if !ln.paid {
+		return
+	}
+	ln.paid = false
+	owned, account := &ln.pool.b.owned, ln.payer
+	if ln.trying {
+		ln.unplaced = func() { owned.release(account) }
+		return
+	}
+	owned.release(account)
 }
 
 // abort ends a connection that carries half a request.

@@ -166,7 +166,9 @@ type line struct {
 	id       int64         // the connection's number at the node, 0 where it did not say
 	at       Endpoint      // where the connection goes, or went last
 	trying   bool          // an attempt is under way
-	unplaced func()        // gives back the place of an attempt that nobody waits for any more
+	payer    string        // whose limit it counts against, if paid; see Aside
+	paid     bool
+	unplaced func() // gives back the place of an attempt that nobody waits for any more
 	outage   outage
 	swept    uint64 // what had been sent when it was last looked at, see Pool.sweep
 }

@@ -20,11 +20,11 @@ const reserveFor = 30 * time.Second
 
 // retirement is what a Pipeline knows of the big replies it carries.
 type retirement struct {
-	so     bool       // no new calls; see Gone
-	grown  int        // bytes of the reply at hand so far
-	held   bool       // not read, at its client's wish
-	retire func()     // has a fresh connection opened; nil: there is none to be had
-	timer  loop.Timer // of the reserve
+	so     bool        // no new calls; see Gone
+	grown  int         // bytes of the reply at hand so far
+	held   bool        // not read, at its client's wish
+	retire func() bool // has a fresh connection opened; false: not now. nil: there is none to be had
+	timer  loop.Timer  // of the reserve
 
 	pouring bool   // a call has begun whose last argument is not complete
 	abort   func() // ends the connection; nil: nobody pours here
@@ -77,11 +77,19 @@ func (p *Pipeline) only(w Waiter) bool {
 	return true
 }
 
-// retired makes room for a fresh connection, the reserve if there is one.
-func (ln *line) retired() {
+// maxLeaving is how many retired connections of a loop may owe replies: a big reply
+// more is held by whoever gets it, up to output_bytes.
+const maxLeaving = 64
+
+// retired makes room for a fresh connection, the reserve if there is one. It
+// reports false, and changes nothing, where there are too many that owe replies.
+func (ln *line) retired() bool {
 	pool := ln.pool
-	if pool.closed || pool.lines[ln.key] != ln {
-		return
+	switch {
+	case pool.closed || pool.lines[ln.key] != ln:
+		return true
+	case len(pool.leaving) >= maxLeaving:
+		return false
 	}
 	pool.Stats.Retired++
 	pool.unlist(ln)
@@ -96,9 +104,10 @@ func (ln *line) retired() {
 		next.Pipeline.retired.timer.Stop()
 		next.Pipeline.retired.so = false
 		pool.list(next)
-		return
+		return true
 	}
 	pool.Pipeline(ln.key)
+	return true
 }
 
 func (p *Pool) makeRoom() {
@@ -115,6 +124,7 @@ func (ln *line) drained() {
 		return
 	}
 	delete(pool.leaving, ln)
+	ln.refund()
 	if pool.reserve[ln.key] != nil {
 		ln.finish()
 		return
@@ -140,6 +150,7 @@ func (ln *line) forget() bool {
 	}
 	ln.Pipeline.retired.timer.Stop()
 	delete(pool.leaving, ln)
+	ln.refund()
 	if pool.reserve[ln.key] == ln {
 		delete(pool.reserve, ln.key)
 	}
@@ -170,6 +181,7 @@ func (p *Pool) retargetRetired(broken Endpoint) {
 // closeRetired ends what is retired, with the pool.
 func (p *Pool) closeRetired() {
 	for ln := range p.leaving {
+		ln.refund()
 		ln.finish()
 	}
 	for _, ln := range p.reserve {

@@ -20,7 +20,7 @@ func retiring(t *testing.T) (p *Pipeline, w *slowWire, fresh *int) {
 	w = &slowWire{}
 	p.Attach(w)
 	fresh = new(int)
-	p.retired.retire = func() { *fresh++ }
+	p.retired.retire = func() bool { *fresh++; return true }
 	return p, w, fresh
 }
 
@@ -108,4 +108,37 @@ func TestARetiredConnectionWaitsForItsClientAloneOnlyIfNobodyIsBehind(t *testing
 	p.Hold(one)
 	p.Drop()
 	p.Release() // nothing is there to be read any more
+}
+
+// Where too many retired connections owe replies, a big one more comes over a
+// connection that stays in everybody's service, until there is room.
+func TestTooManyBigRepliesRetireNoMoreConnections(t *testing.T) {
+	p, w, _ := retiring(t)
+	room := false
+	p.retired.retire = func() bool { return room }
+	one := newClient()
+	p.Send(one, 0, 1, args("GET", "k"))
+	w.flush()
+	for i, piece := range []string{"$3145728\r\n" + strings.Repeat("x", 1<<20), strings.Repeat("x", 1<<20)} {
+		if err := p.Receive([]byte(piece)); err != nil {
+			t.Fatal(err)
+		}
+		if p.Gone() || p.Send(one, uint64(1+i), 1, args("GET", "k")) != 0 {
+			t.Fatal("it takes no more calls, and there is no other one that would")
+		}
+	}
+	room = true
+	if err := p.Receive([]byte("x")); err != nil || !p.Gone() {
+		t.Fatal("it goes on with room for a fresh one:", err)
+	}
+
+	pool := &Pool{b: &Backend{}, lines: make(map[Key]*line), leaving: make(map[*line]bool), reserve: make(map[Key]*line)}
+	ln := &line{pool: pool}
+	pool.lines[ln.key] = ln
+	for range maxLeaving {
+		pool.leaving[&line{}] = true
+	}
+	if ln.retired() || pool.lines[ln.key] != ln || len(pool.leaving) != maxLeaving {
+		t.Error("more connections are retired than may be")
+	}
 }

@@ -200,6 +200,9 @@ type NodeState struct {
 	Address     string
 	Up          bool
 	Connections int
+	Role        string // "primary" or "replica"; empty: there is one node, or it is not known
+	Zone        string // where it says that it is
+	Read        bool   // it may be read from as things stand, where replicas are read from
 }
 
 // State gives the state of every node there is now.
@@ -213,7 +216,8 @@ func (b *Backend) State() []NodeState {
 	out := make([]NodeState, len(nodes))
 	for i, e := range nodes {
 		n := int(b.at(e).Load())
-		out[i] = NodeState{e.Address, n > 0 || b.control != nil && b.control.Answers(e), n}
+		out[i] = NodeState{Address: e.Address, Up: n > 0 || b.control != nil && b.control.Answers(e), Connections: n}
+		b.reading(e, &out[i])
 	}
 	return out
 }

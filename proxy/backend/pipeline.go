@@ -251,8 +251,7 @@ func (p *Pipeline) Receive(b []byte) error {
 		}
 		if tail > 0 && p.state == ready {
 			if p.retired.watch(tail, p.framer.Announced()) {
-				p.retired.so = true
-				p.retired.retire()
+				p.retired.so = p.retired.retire()
 			}
 			p.hand(w, tag+n, 1, b[end:end+tail], false)
 		}

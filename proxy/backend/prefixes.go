@@ -13,7 +13,7 @@ type Prefix struct{ Prefix, Backend string }
 // Prefixes says which of several backends has a key: that of the longest prefix
 // the key begins with, else the first. Immutable, safe for concurrent use.
 type Prefixes struct {
-	names []string // of the backends, the one for all other keys first
+	names []string // of the backends, the one for all other keys first; it may stand among the others, too
 	table []begins // by prefix
 }
 
@@ -32,8 +32,8 @@ func NewPrefixes(home string, routes []Prefix) (*Prefixes, error) {
 		if r.Prefix == "" {
 			return nil, fmt.Errorf("an empty prefix fits every key")
 		}
-		i := slices.Index(t.names, r.Backend)
-		if i < 0 {
+		i := 1 + slices.Index(t.names[1:], r.Backend)
+		if i == 0 {
 			i = len(t.names)
 			t.names = append(t.names, r.Backend)
 		}
@@ -61,7 +61,9 @@ func NewPrefixes(home string, routes []Prefix) (*Prefixes, error) {
 // and each session keeps its place at every one.
 const maxSides = 64
 
-// Names gives the backends, the one for all other keys first.
+// Names gives the backends of the prefixes, each once, behind the one for all
+// other keys. That one stands twice where prefixes name it: for a user with a
+// backend of its own it is not the one for all other keys.
 func (t *Prefixes) Names() []string { return t.names }
 
 // Of gives the index in Names of the backend that has a key.

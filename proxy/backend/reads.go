@@ -102,6 +102,9 @@ func (r *Reads) count(replica bool) {
 	}
 }
 
+// Of is the name of the backend.
+func (r *Reads) Of() string { return r.pool.b.opts.Name }
+
 // Congested reports that some node takes calls slower than they come.
 func (r *Reads) Congested() bool { return r.pool.congested() }
 
@@ -336,4 +339,22 @@ func (b *Backend) readOnly(n *node, k Key) error {
 	d := dialogue{conn: n.conn()}
 	_, err := d.ask("READONLY", "READONLY")
 	return err
+}
+
+// reading states what a node is to those who read.
+func (b *Backend) reading(e Endpoint, n *NodeState) {
+	if b.control == nil {
+		return
+	}
+	switch t := b.control.Topology(); {
+	case t == nil:
+		return
+	case t.copies(e):
+		n.Role = "replica"
+	default:
+		n.Role = "primary"
+	}
+	if b.opts.Routing.Reads != ReadPrimary {
+		n.Zone, n.Read = printable([]byte(b.control.reviewOf(e).zone)), b.control.standing()[e].fit
+	}
 }

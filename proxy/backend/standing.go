@@ -94,16 +94,29 @@ func (c *control) inStep(ctx context.Context, e Endpoint) (said map[string]strin
 	if err != nil || !ok {
 		return nil, false
 	}
-	said = make(map[string]string)
+	said = parseInfo(text)
+	return said, c.follows(said)
+}
+
+// parseInfo gives what a reply to INFO says that matters here.
+func parseInfo(text string) map[string]string {
+	said := make(map[string]string)
 	for line := range strings.Lines(text) {
-		switch name, value, _ := strings.Cut(strings.TrimSpace(line), ":"); name {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), ":")
+		if !ok || len(value) > maxInfoValue {
+			continue
+		}
+		switch name {
 		case "role", "master_link_status", "master_last_io_seconds_ago", "master_link_down_since_seconds", "master_sync_in_progress",
 			"master_replid", "availability_zone":
 			said[name] = value
 		}
 	}
-	return said, c.follows(said)
+	return said
 }
+
+// maxInfoValue bounds a value of INFO that is kept.
+const maxInfoValue = 256
 
 // follows reports whether a node that said so of itself is a replica which heard
 // its primary lately enough.

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -129,4 +130,23 @@ func TestASeatKeepsItsReplica(t *testing.T) {
 	if moved != share[nodes[4].draw] {
 		t.Errorf("%d seats moved, %d had to", moved, share[nodes[4].draw])
 	}
+}
+
+func FuzzWhatANodeSaysOfItself(f *testing.F) {
+	f.Add("# Replication\r\nrole:slave\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:3\r\nmaster_sync_in_progress:0\r\nmaster_replid:0f\r\n", int64(30))
+	f.Add("role:slave\nmaster_link_status:down\nmaster_link_down_since_seconds:-1\nmaster_sync_in_progress:0\n", int64(30))
+	f.Add("role:master\r\nconnected_slaves:1\r\navailability_zone:eu-west-1b\r\n", int64(0))
+	f.Add("role:slave:up\r\nrole", int64(0))
+	f.Fuzz(func(t *testing.T, text string, lag int64) {
+		said := parseInfo(text)
+		for name, value := range said {
+			if len(value) > maxInfoValue || strings.ContainsAny(value, "\n") {
+				t.Errorf("%s has %d bytes", name, len(value))
+			}
+		}
+		c := &control{routing: Routing{Reads: ReadReplica, MaxLag: time.Duration(lag)}}
+		if c.follows(said) && (said["role"] != "slave" || lag == 0 && said["master_link_status"] != "up") {
+			t.Errorf("%q is taken for a replica in step", text)
+		}
+	})
 }

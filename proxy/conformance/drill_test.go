@@ -15,7 +15,7 @@ import (
 var (
 	drillFailovers = flag.Int("drill.failovers", 6, "failovers of TestFailoversBesideAClient, half of them of a cluster, half by Sentinels")
 	drillSeed      = flag.Uint64("drill.seed", 0, "its seed; 0: a fresh one, which is logged")
-	drillSlots     = flag.Int("drill.slots", 40, "slots that TestSlotsMoveUnderClientsThatNoticeNothing moves")
+	drillSlots     = flag.Int("drill.slots", 50, "slots that TestSlotsMoveUnderClientsThatNoticeNothing moves")
 )
 
 // Harm that makes a primary be replaced.

@@ -190,6 +190,7 @@ type (
 			PasswordHashes []string `yaml:"password_hashes"`
 			Listeners      []string
 			UnsafeScripts  any `yaml:"unsafe_scripts"`
+			Backend        string
 			Limits         map[string]any
 			Why, Owner     string
 			Until          string

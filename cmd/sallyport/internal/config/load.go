@@ -147,6 +147,7 @@ func (r *reader) route(c *Config) {
 		}
 		r.lead(c, l, names)
 	}
+	r.usersBackends(c, names)
 	for _, b := range c.backends {
 		if !b.used && len(c.listeners) > 0 && !r.failed() {
 			r.warn(b.name.At, b.path, "", "no listener uses it")

@@ -69,3 +69,21 @@ func (b *backendConfig) userLogins() map[string]backend.UserLogin {
 	}
 	return out
 }
+
+// usersBackends reports users whose backend there is not.
+func (r *reader) usersBackends(c *Config, names []string) {
+	for _, u := range c.rules.source.Users {
+		if u.Backend.Value == "" {
+			continue
+		}
+		found := false
+		for _, b := range c.backends {
+			if b.name.Value == u.Backend.Value {
+				b.used, found = true, true
+			}
+		}
+		if !found {
+			r.faultHint(u.Backend.At, joined(joined("users", u.Name.Value), "backend"), DidYouMean(u.Backend.Value, names), "there is no backend %s", quoted(u.Backend.Value))
+		}
+	}
+}

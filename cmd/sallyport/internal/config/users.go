@@ -49,6 +49,7 @@ func (r *reader) users(s *section) []acl.UserSource {
 			Listeners:      u.get("listeners").names(),
 			Note:           u.note(),
 			Limits:         u.get("limits").section().userLimits(),
+			Backend:        u.get("backend").nonempty().Text,
 		}
 		scripts := u.get("unsafe_scripts")
 		if src.UnsafeScripts = scripts.flag(); src.UnsafeScripts {
