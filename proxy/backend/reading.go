@@ -103,6 +103,7 @@ func (f *reading) send() {
 	}
 	if f.until == 0 {
 		f.until = r.deadline()
+		r.pool.Stats.Waited++
 	}
 	if !r.park(f) {
 		f.To.Fail(f.Tag, NoReplica)
