@@ -360,6 +360,7 @@ func (s *session) markers() string {
 // speakOwn is HELLO with another protocol version while the session is bound to
 // its own connection, which has to follow.
 func (s *session) speakOwn(proto int) {
+	s.goToOwn()
 	own := s.apart.own
 	sp := &speaker{s: s, own: own, proto: proto}
 	s.waiting = true

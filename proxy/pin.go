@@ -473,6 +473,7 @@ func (s *session) Lost() {
 
 // selectOwn is SELECT while the session is on its own connection, which carries it.
 func (s *session) selectOwn(args [][]byte, db int) {
+	s.goToOwn()
 	if s.alone(turnSelect, args) {
 		s.apart.track.db = int32(db)
 	}

@@ -28,6 +28,9 @@ func (s *session) spreads() bool {
 // readFrom sends a call to whoever is fit to be read from. Not taken: it is for
 // the primary.
 func (s *session) readFrom(to backend.Caller, tag uint64, shard int, args [][]byte) (taken bool, f backend.Failure) {
+	if s.pipe != nil && s.pipe.Gone() {
+		s.pipe = nil // nothing was owed, or the call had waited: who only reads would wait at each one, and never ask for another
+	}
 	return s.reads.Send(backend.Read{
 		To: to, Tag: tag, At: s.at, Key: s.key(),
 		Shard: shard, KeyAt: int(s.call.Keys[0].Arg), Seat: s.seat,

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -122,6 +123,10 @@ func (s *session) sideWithoutKeys() int {
 		}
 	case "wait", "waitaof":
 		return max(x.wrote, 0)
+	case "randomkey": // now, before it is looked whether what is owed there could be overtaken
+		if s.txn() == nil {
+			return x.to[rand.IntN(len(x.sides))]
+		}
 	default:
 		_, all := everywhere[name]
 		x.apart = all && !strings.HasPrefix(name, "pubsub|") || name == "scan"
@@ -162,6 +167,14 @@ func (s *session) goTo(i int) {
 // the backend that it is at.
 func (s *session) ownHere() bool {
 	return s.apart != nil && s.apart.own != nil && (s.routes == nil || s.routes.own == s.routes.now)
+}
+
+// goToOwn goes to the backend that the session's own connection leads to, for a
+// call that names no key and is for that connection.
+func (s *session) goToOwn() {
+	if s.routes != nil && s.apart != nil && s.apart.own != nil {
+		s.goTo(s.routes.own)
+	}
 }
 
 // asAt is the login that the session's user has at one of the backends.
@@ -224,16 +237,30 @@ func (s *session) ownAt() string {
 // owed has come: one of its parts could overtake an earlier call.
 func (s *session) strays() bool {
 	x := s.routes
-	if !x.apart || s.slots.len() == 0 {
+	if !x.apart {
 		return false
 	}
 	at, late := x.now, false
-	for i := range x.sides {
+	for i := x.next(-1); i < len(x.sides); i = x.next(i) {
 		s.goTo(i)
+		if s.slots.len() == 0 {
+			s.upToDate() // else each such call would wait, where no other one ever goes there
+		}
 		late = late || s.shifted() || s.pipe != nil && s.pipe.Gone()
 	}
 	s.goTo(at)
 	return late
+}
+
+// upToDate is for a session that is owed nothing: no call of it can be overtaken,
+// whichever way the next ones go.
+func (s *session) upToDate() {
+	if s.router != nil {
+		s.generation = s.router.Generation
+	}
+	if s.pipe != nil && s.pipe.Gone() {
+		s.pipe = nil
+	}
 }
 
 // serves reports whether a session needs a backend.

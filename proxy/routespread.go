@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"math/rand/v2"
 	"strconv"
 
 	"github.com/sallyport/sallyport/acl/command"
@@ -30,9 +29,6 @@ func (s *session) spread(args [][]byte) bool {
 	case nowhere[name]:
 		s.fail(errNotSpread)
 	default:
-		if name == "randomkey" {
-			s.goTo(x.to[rand.IntN(len(x.sides))])
-		}
 		s.noteSide()
 		if s.router != nil || !s.hears() {
 			return false
@@ -170,7 +166,12 @@ func (s *session) everySide(args [][]byte) {
 			return
 		default:
 			s.generation = s.router.Generation
-			for _, shard := range s.router.All(writes(spec)) {
+			all := s.router.All(writes(spec))
+			if len(all) == 0 {
+				s.unowned()
+				return
+			}
+			for _, shard := range all {
 				parts = append(parts, part{i, shard})
 			}
 		}

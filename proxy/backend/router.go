@@ -104,8 +104,12 @@ func (r *Router) Place(key []byte) (shard, group int) {
 // Splits reports whether calls whose keys lie on several shards may be split.
 func (r *Router) Splits() bool { return !r.pool.b.opts.Routing.Whole }
 
-// Home is the shard for calls that any of them can answer.
+// Home is the shard for calls that any of them can answer; -1: there is none, as
+// in a cluster that nobody has given slots to yet.
 func (r *Router) Home() int {
+	if len(r.topo.Shards) == 0 {
+		return -1
+	}
 	for i, s := range r.topo.Shards {
 		if s.Primary != (Endpoint{}) && !r.topo.Out(i) && !r.pool.b.control.Broken(s.Primary) {
 			return i
@@ -146,7 +150,7 @@ func (r *Router) pipe(k Key, shard int) *Pipeline {
 // A Failure other than zero means that the call was not taken and w will hear
 // nothing.
 func (r *Router) Send(w Caller, tag uint64, at int64, k Key, shard int, args [][]byte) Failure {
-	if r.topo == nil || shard < 0 || r.topo.Out(shard) {
+	if r.topo == nil || shard < 0 || shard >= len(r.topo.Shards) || r.topo.Out(shard) {
 		return Unavailable
 	}
 	f := r.flight(w, tag, at, k, shard)
