@@ -284,6 +284,15 @@ func TestConnectionsOfLoginsAreBounded(t *testing.T) {
 		_, err := c.Do("GET", "carol:k")
 		return err != nil && err.Error() == "ERR backend connection limit reached"
 	})
+	// A reload that allows more takes effect at once.
+	next := r.options
+	o := next.Backends["main"]
+	o.Connections.Logins = 3
+	next.Backends = map[string]backend.Options{"main": o}
+	if err := r.server.Reload(next); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 10*time.Second, "the third is let in", func() bool { _, err := c.Do("GET", "carol:k"); return err == nil })
 }
 
 func TestManySessionsOfManyUsersNeverMix(t *testing.T) {
