@@ -133,6 +133,9 @@ func (s *section) close(later ...string) {
 	if !s.present() {
 		return
 	}
+	if s.r.asked != nil {
+		s.r.asked(s.path, s.known)
+	}
 	for key, at := range s.keys {
 		if slices.Contains(s.known, key) {
 			continue
