@@ -2,10 +2,15 @@ package acl
 
 import (
 	"maps"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
 )
+
+// yieldEvery is after how many users compiling lets others have its processor:
+// clients are served while thousands of users are read.
+const yieldEvery = 16
 
 // Compile builds a Policy. It returns every problem it finds, not only the
 // first; the Policy is nil if any of them is not a warning.
@@ -41,11 +46,17 @@ func Compile(src Source) (*Policy, []Problem) {
 	p.roleNames = slices.Sorted(maps.Keys(p.roles))
 	c.compileTokens(p, src.Tokens, src.Listeners)
 	for i := range src.Users {
+		if i%yieldEvery == yieldEvery-1 {
+			runtime.Gosched()
+		}
 		if u := c.compileUser(p, &src.Users[i], src.Listeners); u != nil {
 			p.users[u.name] = u
 		}
 	}
 	for i := range src.ACLFile {
+		if i%yieldEvery == yieldEvery-1 {
+			runtime.Gosched()
+		}
 		if u := c.compileFileUser(p, &src.ACLFile[i]); u != nil {
 			p.users[u.name] = u
 		}

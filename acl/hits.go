@@ -1,6 +1,8 @@
 package acl
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -56,35 +58,55 @@ type OwnedRule struct {
 func (p *Policy) Rules() []OwnedRule {
 	var all []OwnedRule
 	seen := make(map[*Rule]bool)
-	add := func(owner string, r *Rule) {
-		if r != nil && !seen[r] {
+	p.eachRule(func(owner string, r *Rule) {
+		if !seen[r] {
 			seen[r] = true
 			all = append(all, OwnedRule{owner, r})
 		}
-	}
+	})
+	return all
+}
+
+// eachRule yields every rule and whose it is: those of a role under the role alone,
+// though its users share them. One may come twice.
+func (p *Policy) eachRule(yield func(owner string, r *Rule)) {
+	ofRole := make(map[*selector]bool, len(p.roles))
 	for _, name := range p.roleNames {
-		p.roles[name].selector.eachRule(func(r *Rule) { add("role "+name, r) })
+		owner := "role " + name
+		ofRole[p.roles[name].selector] = true
+		p.roles[name].selector.eachRule(func(r *Rule) { yield(owner, r) })
 	}
 	for _, name := range p.names {
+		owner := "user " + name
 		for _, s := range p.users[name].selectors {
-			s.eachRule(func(r *Rule) { add("user "+name, r) })
+			if !ofRole[s] {
+				s.eachRule(func(r *Rule) { yield(owner, r) })
+			}
 		}
 	}
 	for _, l := range p.listenerNames {
+		owner := "listener " + l
 		for i := range p.listeners[l].entries {
-			add("listener "+l, p.listeners[l].entries[i].rule)
+			if r := p.listeners[l].entries[i].rule; r != nil {
+				yield(owner, r)
+			}
 		}
 	}
 	for i := range p.guard.categories {
-		add("guard", p.guard.categories[i].rule)
+		if r := p.guard.categories[i].rule; r != nil {
+			yield("guard", r)
+		}
 	}
-	for _, spec := range p.specs {
-		add("guard", p.guard.never[spec.ID])
+	for _, id := range slices.Sorted(maps.Keys(p.guard.never)) {
+		if r := p.guard.never[id]; r != nil {
+			yield("guard", r)
+		}
 	}
 	for i := range p.expiry {
-		add("expiry", p.expiry[i].rule)
+		if r := p.expiry[i].rule; r != nil {
+			yield("expiry", r)
+		}
 	}
-	return all
 }
 
 func (s *selector) eachRule(yield func(*Rule)) {
@@ -119,12 +141,12 @@ func (h *Hits) counted(p *Policy) map[hitKey]*atomic.Uint64 {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	kept := make(map[hitKey]*atomic.Uint64)
-	for _, r := range p.Rules() {
-		key := hitKey{r.Owner, r.Text}
+	kept := make(map[hitKey]*atomic.Uint64, len(h.counters))
+	p.eachRule(func(owner string, r *Rule) {
+		key := hitKey{owner, r.Text}
 		counter := kept[key]
 		if counter == nil {
-			if counter = r.Rule.hits; counter == nil {
+			if counter = r.hits; counter == nil {
 				counter = h.counters[key]
 			}
 			if counter == nil {
@@ -132,9 +154,9 @@ func (h *Hits) counted(p *Policy) map[hitKey]*atomic.Uint64 {
 			}
 			kept[key] = counter
 		}
-		if r.Rule.hits == nil { // else it is in use already, by a policy this one came of
-			r.Rule.hits = counter
+		if r.hits == nil { // else it is in use already, by a policy this one came of
+			r.hits = counter
 		}
-	}
+	})
 	return kept
 }

@@ -88,6 +88,9 @@ func (s *Server) planBackends(options map[string]backend.Options) (*backendPlan,
 // new. s.mu is held.
 func (s *Server) enterBackends(p *backendPlan) {
 	s.backends.Store(p.set)
+	if len(p.fresh) == 0 {
+		return
+	}
 	for _, w := range s.workers {
 		if w != nil {
 			w.loop.Post(func() {

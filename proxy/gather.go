@@ -42,8 +42,47 @@ type gathered struct {
 	at    []int // mergePlaces: where its values go
 }
 
+// What has been put together is used again, within bounds.
+const (
+	spareGathers    = 1024    // a loop keeps
+	spareParts      = 16      // each with so many parts
+	spareReplyBytes = 1 << 10 // and so much room for the reply of each
+	sparePlaces     = 64
+)
+
 func (s *session) gather(how merge, parts int) *gather {
-	return &gather{s: s, tag: s.slots.next, how: how, parts: make([]gathered, parts), left: parts, held: true}
+	w := s.w
+	g := &gather{}
+	if n := len(w.gathers); n > 0 {
+		g = w.gathers[n-1]
+		w.gathers = w.gathers[:n-1]
+	}
+	if parts <= cap(g.parts) {
+		g.parts = g.parts[:parts]
+	} else {
+		g.parts = make([]gathered, parts)
+	}
+	*g = gather{s: s, tag: s.slots.next, how: how, parts: g.parts, left: parts, held: true}
+	return g
+}
+
+// recycle gives back one that is owed nothing and owes nothing. Whoever still tells it of the end of a
+// detour does so before another call is served.
+func (g *gather) recycle() {
+	w := g.s.w
+	if len(w.gathers) >= spareGathers || cap(g.parts) > spareParts {
+		return
+	}
+	for i := range g.parts {
+		p := &g.parts[i]
+		if p.reply, p.at = p.reply[:0], p.at[:0]; cap(p.reply) > spareReplyBytes {
+			p.reply = nil
+		}
+		if cap(p.at) > sparePlaces {
+			p.at = nil
+		}
+	}
+	w.gathers = append(w.gathers, g)
 }
 
 // send makes one of the calls.
@@ -104,6 +143,11 @@ func (g *gather) done() {
 
 // finish answers the session.
 func (g *gather) finish() {
+	g.answer()
+	g.recycle()
+}
+
+func (g *gather) answer() {
 	if g.s.ended {
 		g.s.swallow(g.tag, 1)
 		return

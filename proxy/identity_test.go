@@ -32,12 +32,14 @@ func cast(t testing.TB, dir string, nodes ...*redistest.Server) map[string]backe
 		for _, n := range nodes {
 			told(t, n, "ACL", "SETUSER", "node-"+name, "reset", "on", ">"+name+"-at-the-node", "+@all", "~"+name+":*", "~{"+name+"*", "&"+name+":*")
 		}
-		logins[name] = backend.UserLogin{User: "node-" + name, Source: file, Password: func() (string, error) {
-			b, err := os.ReadFile(file)
-			return string(b), err
-		}}
+		logins[name] = backend.UserLogin{User: "node-" + name, Source: file, Password: func() (string, error) { return readSecret(file) }}
 	}
 	return logins
+}
+
+func readSecret(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	return string(b), err
 }
 
 func writeSecret(t testing.TB, file, secret string) {

@@ -49,6 +49,7 @@ func (p *player) got(frame string) {
 			p.heard(rest)
 		}
 	}
+	p.confirmed(frame)
 	switch {
 	case push || p.pl.lies || p.anything:
 	case p.pl.dies:
@@ -61,6 +62,19 @@ func (p *player) got(frame string) {
 		if frame != w.text && (w.or == "" || frame != w.or) && (w.head == "" || !strings.HasPrefix(frame, w.head)) {
 			p.pl.faultf("client %d reads %.200q, want %.200q%s", p.who, frame, w.text, w.head)
 		}
+	}
+}
+
+// confirmed checks that no subscription is confirmed more often than it was asked
+// for: what the proxy asks for by itself is not the client's to hear.
+func (p *player) confirmed(frame string) {
+	lines := strings.Split(frame, "\r\n")
+	if p.pl.lies || len(lines) < 6 || !strings.HasSuffix(lines[2], "subscribe") || leaves(lines[2]) {
+		return
+	}
+	what := lines[2] + " " + lines[4]
+	if p.asked[what]--; p.asked[what] < 0 && !p.anything {
+		p.pl.faultf("client %d reads %.100q, for which it has not asked", p.who, frame)
 	}
 }
 
@@ -124,7 +138,7 @@ func (pl *play) settle() {
 			pl.sweep()
 		}
 		for _, p := range pl.players {
-			busy = busy || !p.left && (len(p.door.out) > 0 || p.door.again || len(p.backlog) > 0 && !p.door.paused && !p.door.closing && !p.hungUp)
+			busy = busy || !p.left && (p.s.relistens() || len(p.door.out) > 0 || p.door.again || len(p.backlog) > 0 && !p.door.paused && !p.door.closing && !p.hungUp)
 		}
 		if !busy {
 			break
@@ -132,6 +146,7 @@ func (pl *play) settle() {
 	}
 	for _, p := range pl.players {
 		p.complete()
+		p.listening()
 	}
 	for _, p := range pl.players {
 		pl.leave(p, nil)
@@ -169,6 +184,29 @@ func (p *player) complete() {
 	}
 	if len(p.backlog) > 0 && !p.hungUp && !p.door.closing {
 		p.pl.faultf("client %d is not read any more", p.who)
+	}
+}
+
+// listening checks that what the session is subscribed to by its own account is
+// what the node has, also where it had to subscribe again.
+func (p *player) listening() {
+	s := p.s
+	if p.pl.lies || p.left || s.ended || s.apart == nil || s.apart.why&whySubscribed == 0 || s.inTurn() {
+		return
+	}
+	if s.relistens() {
+		p.pl.faultf("client %d still waits to be subscribed again", p.who)
+		return
+	}
+	at := slices.IndexFunc(p.pl.lanes, func(ln *lane) bool { return ln.own != nil && ln.own == s.apart.own })
+	if at < 0 {
+		p.pl.faultf("client %d is subscribed and has no connection", p.who)
+		return
+	}
+	for f, names := range s.apart.subs.names {
+		if have := p.pl.lanes[at].subs[f]; len(have) != len(names) {
+			p.pl.faultf("client %d is subscribed to %v, and the node has %v", p.who, names, have)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/proxy/resp"
 )
@@ -37,6 +38,8 @@ type player struct {
 	frame   []byte
 	pushes  map[int]int // lane: the running number of its last push
 	nonce   int         // of the last reply that held one
+	asked   map[string]int
+	resumed time.Time // when its subscriptions last stood again
 
 	mute    bool
 	proto   int
@@ -274,6 +277,7 @@ func (p *player) change(verb string, names ...string) {
 		case !leaves(verb) && at < 0:
 			p.subs[f] = append(p.subs[f], name)
 		}
+		p.asked[verb+" "+name]++
 		p.loud(confirmation(p.proto, verb, name, counted(&p.subs, f)))
 	}
 }

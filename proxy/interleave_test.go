@@ -41,9 +41,10 @@ type play struct {
 	delivered int                              // bytes of replies
 	trace     func(format string, args ...any) // nil: many are played, and nobody reads along
 
-	dies     bool // the node hangs up now and then
-	lies     bool // and says what it should not
-	settling bool // everything comes to its end
+	patience time.Duration // how long those who listen may take to do so again
+	dies     bool          // the node hangs up now and then
+	lies     bool          // and says what it should not
+	settling bool          // everything comes to its end
 }
 
 func (pl *play) faultf(format string, args ...any) {
@@ -75,6 +76,7 @@ func newPlay(t testing.TB) *play {
 	}
 	w.policy = policy
 	w.pipeline, w.own, w.probe = pl.shared, pl.ownLane, pl.probe
+	w.patience = func(string) time.Duration { return pl.patience }
 	return pl
 }
 
@@ -147,6 +149,12 @@ func (pl *play) ownLane(_ string, k backend.Key, _ string, owner backend.Owner) 
 
 // sweep is what a Pool does with own connections whose session is done with them.
 func (pl *play) sweep() {
+	for _, p := range pl.players {
+		if a := p.s.apart; a != nil && !a.resumed.Equal(p.resumed) {
+			p.resumed = a.resumed
+			p.listening()
+		}
+	}
 	for _, ln := range pl.lanes {
 		if ln.own == nil || !ln.own.Ended() {
 			continue
@@ -188,6 +196,9 @@ func (pl *play) run(seed uint64) (fault string) {
 	if pl.dies && pl.r.IntN(3) == 0 {
 		pl.most = 2
 	}
+	if pl.dies && pl.r.IntN(4) > 0 {
+		pl.patience = time.Duration(1+pl.r.IntN(400)) * time.Millisecond
+	}
 	for n := 20 + pl.r.IntN(120); n > 0 && pl.fault == ""; n-- {
 		pl.step()
 	}
@@ -198,7 +209,7 @@ func (pl *play) run(seed uint64) (fault string) {
 // enter admits a client.
 func (pl *play) enter(who int) {
 	w := pl.st.w
-	p := &player{pl: pl, who: who, door: &doorway{}, pushes: map[int]int{}, proto: 2}
+	p := &player{pl: pl, who: who, door: &doorway{}, pushes: map[int]int{}, asked: map[string]int{}, proto: 2}
 	p.framer.Reset(3)
 	p.s = &session{w: w, port: p.door, proto: 2, user: w.policy.User("default"), facts: facts{listener: "l", id: uint64(who), slot: &place{}}}
 	p.s.reader.Reset(w.readerLimits, nil)
@@ -290,6 +301,9 @@ func (pl *play) move(ln *lane) {
 // flush is the edge of a turn.
 func (pl *play) flush(whole bool) {
 	pl.st.now = pl.st.now.Add(time.Millisecond)
+	if pl.patience > 0 {
+		pl.pass()
+	}
 	posted := pl.st.posted
 	pl.st.posted = nil
 	for _, f := range posted {
@@ -304,6 +318,27 @@ func (pl *play) flush(whole bool) {
 	}
 	for _, p := range pl.players {
 		pl.clientTurn(p, whole)
+	}
+}
+
+// pass lets time go by for those who wait until they may listen again.
+func (pl *play) pass() {
+	if pl.r.IntN(4) == 0 {
+		pl.st.now = pl.st.now.Add(time.Duration(pl.r.IntN(60)) * time.Millisecond)
+	}
+	for _, p := range pl.players {
+		s := p.s
+		if s.apart == nil || s.apart.again == nil || p.left {
+			continue
+		}
+		for _, t := range []*loop.Timer{&s.apart.again.limit, &s.apart.again.retry} {
+			if a, armed := pl.st.timers[t]; armed && !a.at.After(pl.st.now) {
+				delete(pl.st.timers, t)
+				if a.f(); s.apart == nil || s.apart.again == nil {
+					break
+				}
+			}
+		}
 	}
 }
 

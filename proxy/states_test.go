@@ -138,7 +138,8 @@ func (pl *play) ends(said []byte, replies int, goes func(*play, *player)) string
 // begin empties the stage for a play of so many clients besides the first.
 func (pl *play) begin(others int, seed uint64) {
 	pl.seed, pl.r = seed, rand.New(rand.NewPCG(seed, 3))
-	pl.dies, pl.lies, pl.settling = false, false, false
+	pl.dies, pl.lies, pl.settling, pl.patience = false, false, false, 0
+	clear(pl.st.timers)
 	pl.lanes, pl.spare, pl.count, pl.nonce, pl.fault, pl.most = nil, nil, 0, 0, "", 100
 	pl.st.w.draining, pl.st.w.congested, pl.st.posted = false, false, nil
 	pl.players = pl.players[:0]

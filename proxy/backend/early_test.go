@@ -61,6 +61,7 @@ func TestAskingIsSentWithItsCallOrNotAtAll(t *testing.T) {
 		}
 		c := &caller{client: newClient()}
 		f := &flight{r: pool.router, to: c, tag: 7, key: Key{Proto: 2}, node: node, ask: true, away: true}
+		f.slot = -1
 		f.keep([][]byte{[]byte("GET"), []byte("k")})
 		pool.router.forward(f)
 		link := &wire{}

@@ -60,6 +60,7 @@ const (
 	undecided direction = iota
 	toWaiter            // a reply, or a confirmation
 	toOwner             // a push
+	toNobody            // a confirmation of what nobody has asked for
 )
 
 // errClosed ends Receive for a connection its owner has closed from within.

@@ -65,18 +65,14 @@ func (p *Pipeline) unclear(o *Own) bool {
 func (p *Pipeline) direct(o *Own, piece []byte) direction {
 	switch kind := p.framer.Kind(); {
 	case kind == '>':
-		if v := verbOf(firstWord(piece)); v != noVerb && p.fifo.len() > 0 && p.fifo.head().verb == v {
-			return toWaiter
-		}
-		return toOwner
+		return p.directWord(verbOf(firstWord(piece)))
 	case kind == '*' && p.proto == 2 && o.subscribed:
 		switch word := firstWord(piece); string(word) {
 		case "message", "pmessage", "smessage":
 			return toOwner
 		default:
-			// A node ends a subscription by itself when a slot moves away.
-			if v := verbOf(word); v != noVerb && (p.fifo.len() == 0 || p.fifo.head().verb != v) {
-				return toOwner
+			if v := verbOf(word); v != noVerb {
+				return p.directWord(v)
 			}
 		}
 	case o.monitoring && p.fifo.len() == 0:
@@ -85,9 +81,25 @@ func (p *Pipeline) direct(o *Own, piece []byte) direction {
 	return toWaiter
 }
 
+// directWord tells where what begins with a word of the SUBSCRIBE family goes, or
+// a push that begins otherwise. A node may end subscriptions by itself, as it does
+// when a slot moves away, and never begins one.
+func (p *Pipeline) directWord(v verb) direction {
+	switch {
+	case v != noVerb && p.fifo.len() > 0 && p.fifo.head().verb == v:
+		return toWaiter
+	case v == subscribe || v == psubscribe || v == ssubscribe:
+		return toNobody
+	}
+	return toOwner
+}
+
 // deliver hands a piece of a frame to whom it is for.
 func (p *Pipeline) deliver(o *Own, piece []byte, done bool, attempted uint64) error {
-	if o.to == toOwner {
+	switch o.to {
+	case toNobody:
+		return errSurplusReply
+	case toOwner:
 		if o.giving || o.state == spare {
 			return errPush // it is not as clean as it was said to be, and must not become anybody's
 		}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/sallyport/sallyport/acl"
@@ -104,6 +105,7 @@ func (r *reader) config(s *section) *Config {
 		workers:   s.get("workers").workers(),
 		shutdown:  r.shutdown(s.get("shutdown").section()),
 	}
+	runtime.Gosched() // here and below: a loop with something to do must not wait for a whole load
 	limits := s.get("limits").section()
 	c.throttle = r.throttle(limits.get("auth_failures"))
 	c.limits = r.limits(limits)
@@ -115,7 +117,9 @@ func (r *reader) config(s *section) *Config {
 	s.close("console", "posture")
 	r.route(c)
 	r.adminAddress(c)
+	runtime.Gosched()
 	c.Policy = r.compile(c, c.rules.source)
+	runtime.Gosched()
 	r.knownLogins(c)
 	r.loadTLS(c)
 	return c

@@ -37,9 +37,14 @@ func (v value) warn(hint, format string, args ...any) {
 // be written.
 type section struct {
 	value
-	entries map[string]value
-	keys    map[string]acl.Origin
+	entries map[string]entry
 	known   []string
+}
+
+// entry is a value, and where its key stands.
+type entry struct {
+	value
+	key acl.Origin
 }
 
 // top is the document itself as a section.
@@ -59,8 +64,7 @@ func (v value) section() *section {
 		s.node = nil
 		return s
 	}
-	s.entries = make(map[string]value, len(v.node.Content)/2)
-	s.keys = make(map[string]acl.Origin, len(v.node.Content)/2)
+	s.entries = make(map[string]entry, len(v.node.Content)/2)
 	for i := 0; i+1 < len(v.node.Content); i += 2 {
 		s.add(v.node.Content[i], resolved(v.node.Content[i+1]), v.node.Content[i+1])
 	}
@@ -75,12 +79,11 @@ func (s *section) add(key, node, written *yaml.Node) {
 		return
 	}
 	path := joined(s.path, key.Value)
-	if first, ok := s.keys[key.Value]; ok {
-		s.r.fault(at, path, "this key stands here twice, first in line %d", first.Line)
+	if first, ok := s.entries[key.Value]; ok {
+		s.r.fault(at, path, "this key stands here twice, first in line %d", first.key.Line)
 		return
 	}
-	s.keys[key.Value] = at
-	s.entries[key.Value] = value{r: s.r, doc: s.doc, node: node, path: path, at: s.doc.origin(written)}
+	s.entries[key.Value] = entry{value{r: s.r, doc: s.doc, node: node, path: path, at: s.doc.origin(written)}, at}
 }
 
 // resolved follows an alias to what it stands for. Chains end: the parser knows
@@ -97,8 +100,8 @@ func (s *section) get(key string) value {
 	if !slices.Contains(s.known, key) {
 		s.known = append(s.known, key)
 	}
-	if v, ok := s.entries[key]; ok {
-		return v
+	if e, ok := s.entries[key]; ok {
+		return e.value
 	}
 	return value{r: s.r, doc: s.doc, path: joined(s.path, key), at: s.at}
 }
@@ -119,11 +122,11 @@ func (s *section) each(do func(name acl.Text, v value)) {
 	}
 	for i := 0; i+1 < len(s.node.Content); i += 2 {
 		name := s.node.Content[i].Value
-		at, ok := s.keys[name]
-		if !ok || at != s.doc.origin(s.node.Content[i]) {
+		e, ok := s.entries[name]
+		if !ok || e.key != s.doc.origin(s.node.Content[i]) {
 			continue // a fault already: no word, or the second of two
 		}
-		do(acl.Text{Value: name, At: at}, s.entries[name])
+		do(acl.Text{Value: name, At: e.key}, e.value)
 	}
 }
 
@@ -136,7 +139,7 @@ func (s *section) close(later ...string) {
 	if s.r.asked != nil {
 		s.r.asked(s.path, s.known)
 	}
-	for key, at := range s.keys {
+	for key, e := range s.entries {
 		if slices.Contains(s.known, key) {
 			continue
 		}
@@ -149,7 +152,7 @@ func (s *section) close(later ...string) {
 		case hint == "" && len(s.known) <= 8:
 			hint = "known here: " + strings.Join(s.known, ", ")
 		}
-		s.r.faultHint(at, joined(s.path, key), hint, "unknown key")
+		s.r.faultHint(e.key, joined(s.path, key), hint, "unknown key")
 	}
 }
 

@@ -102,7 +102,7 @@ func (r *reader) judgeIssuer(s *section, i token.Issuer, others []token.Issuer) 
 		key, what, ok := strings.Cut(strings.TrimSpace(line), ": ")
 		at := s.value
 		if v, known := s.entries[strings.Split(key, ".")[0]]; ok && known {
-			at = v
+			at = v.value
 		} else if ok {
 			what = key + ": " + what
 		} else {
