@@ -31,6 +31,10 @@ type gather struct {
 	left   int
 	places int // mergePlaces: values in all
 	shard  int // mergeScan: who answers
+	router *backend.Router
+	sides  uint64 // mergeScan over several backends: how many
+	side   uint64 // and which one answers
+	after  uint64 // and which one comes next, sides: none
 	bytes  int64
 	over   bool // more came than the session may have
 	failed backend.Failure
@@ -344,7 +348,7 @@ func (g *gather) scanned() ([]byte, bool) {
 	if !ok || len(cursor) < 2 {
 		return nil, false
 	}
-	next, ok := g.s.router.Advance(g.shard, cursor[:len(cursor)-2])
+	next, ok := g.advance(cursor[:len(cursor)-2])
 	if !ok {
 		return nil, false
 	}

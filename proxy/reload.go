@@ -108,6 +108,9 @@ func (s *Server) reloadable(o *Options) error {
 		if _, ok := o.Backends[l.Backend]; !ok {
 			return fmt.Errorf("listener %s: no backend %q", l.Name, l.Backend)
 		}
+		if err := l.routed(func(name string) bool { _, ok := o.Backends[name]; return ok }); err != nil {
+			return err
+		}
 	}
 	policy := o.Policy
 	if policy == nil {

@@ -279,7 +279,7 @@ func (s *session) scan(args [][]byte) {
 	shard, cursor := s.router.Resume(value)
 	call := append([][]byte{args[0], cursor}, args[2:]...)
 	g := s.gather(mergeScan, 1)
-	g.shard = shard
+	g.shard, g.router = shard, s.router
 	g.send(0, shard, call)
 	g.sent(wireSize(args))
 }

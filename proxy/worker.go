@@ -115,6 +115,7 @@ func (w *worker) join(s *session, c *loop.Conn) {
 	s.proto = 2
 	s.router = w.pool(s.facts.backend).Router()
 	s.seatAt(w.pool(s.facts.backend))
+	s.enter(s.facts.in.opts.Routes)
 	s.active = w.now()
 	s.began = w.now()
 	if s.next = w.sessions; s.next != nil {
