@@ -22,6 +22,7 @@ listeners:
     tls: { certificate: a, key: b }
     allow: [{ network: 10.0.0.1 }]
     proxy_protocol: { from: [10.0.0.1] }
+    routes: [{ prefix: x, backend: one }]
 backends:
   one: { topology: sharded, nodes: [{ address: "a:1", name: x, weight: 2 }], eject: { failures: 1 }, tls: { ca: a }, connections: { pinned: 1 }, logins: { app: { user: x, password: y } } }
   two: { topology: sharded, nodes: [{ address: "a:1", slots: [0-16383] }] }
