@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/proxy/redistest"
 	"go.uber.org/zap"
@@ -72,5 +73,38 @@ func TestTheControlPlaneIsSomebodyElseThanTheCalls(t *testing.T) {
 		if _, err := r.login("root").Do("SET", "k", "v"); err == nil || err.Error() != textUnavailable {
 			t.Errorf("SET answered %v", err)
 		}
+	})
+}
+
+func TestASingleNodeIsAskedByTheControlPlaneToo(t *testing.T) {
+	node := redistest.Start(t)
+	told(t, node, "ACL", "SETUSER", "control", "reset", "on", ">control-pw", "+info", "+client|id", "+client|list", "+client|setname", "+command")
+	told(t, node, "ACL", "SETUSER", "data", "reset", "on", ">data-pw", "~*", "&*", "+@all", "-info", "-client|list", "-command")
+	r := withRig(t, node.Addr(), func(s *setup) {
+		s.backend.User, s.backend.Password = "data", func() (string, error) { return "data-pw", nil }
+		s.backend.LoadEvery, s.backend.Discover = often, true
+		s.backend.Routing.Control = &backend.Login{User: "control", Password: func() (string, error) { return "control-pw", nil }}
+		s.snapshots = proxy.Snapshots{Every: 50 * time.Millisecond}
+	})
+	at := `{backend="main",node="` + node.Addr() + `"}`
+	eventually(t, 20*time.Second, "the node's load is known", func() bool {
+		return r.scrape(t).series["sallyport_backend_memory_used_bytes"+at] > 0
+	})
+	r.await("clients", "backend", "main")
+	r.want(r.login("root"), "OK", "SET", "k", "v")
+	for _, entry := range told(t, node, "ACL", "LOG").([]any) {
+		t.Errorf("the node refused something: %v", entry)
+	}
+	// A reload may make it somebody else, or nobody of its own.
+	next := r.options
+	o := next.Backends["main"]
+	o.Routing.Control = nil
+	next.Backends = map[string]backend.Options{"main": o}
+	if err := r.server.Reload(next); err != nil {
+		t.Fatal(err)
+	}
+	told(t, node, "CLIENT", "KILL", "USER", "control")
+	eventually(t, 40*time.Second, "it is asked as everybody, who may not", func() bool {
+		return strings.Contains(fmt.Sprint(told(t, node, "ACL", "LOG")), "data")
 	})
 }

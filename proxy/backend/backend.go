@@ -40,7 +40,8 @@ var ErrUnavailable = errors.New("backend unavailable")
 type Backend struct {
 	opts   Options
 	login  atomic.Pointer[login]
-	learns atomic.Bool // see Options.Discover
+	asking atomic.Pointer[Login] // of the control plane; nil: as everybody
+	learns atomic.Bool           // see Options.Discover
 	info   atomic.Pointer[Info]
 	up     atomic.Int64 // connections in service now, over all loops
 	dials  sync.WaitGroup
@@ -76,6 +77,7 @@ func New(o Options) (*Backend, error) {
 	b.SetLogin(o.User, o.Password, o.TLS)
 	b.identities.most = b.owned.limits.Logins
 	b.SetLogins(o.Logins)
+	b.asking.Store(o.Routing.Control)
 	b.steer()
 	b.SetDiscover(o.Discover)
 	return b, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,10 @@ type UserLogin struct {
 type Identity uint32
 
 var lastIdentity atomic.Uint32
+
+// asControl is for what no client asked: it goes as the control plane, where that
+// is somebody of its own.
+const asControl Identity = math.MaxUint32
 
 // ErrLogin: the login of a user's own can't be made. What it wraps is for the log.
 var ErrLogin = errors.New("login of a user's own")
@@ -89,7 +94,17 @@ func (b *Backend) Identity(user string) Identity {
 // introduction is how a connection for a Key introduces itself.
 func (b *Backend) introduction(k Key) (*login, error) {
 	own := b.login.Load()
-	if k.As == 0 {
+	switch k.As {
+	case 0:
+		return own, nil
+	case asControl:
+		if l := b.asking.Load(); l != nil {
+			as := &login{user: l.User, password: l.Password, tls: own.tls}
+			if l.User != "" {
+				as.password = UserLogin{User: l.User, Password: l.Password}.secret
+			}
+			return as, nil
+		}
 		return own, nil
 	}
 	set := b.identities.now.Load()
@@ -119,7 +134,7 @@ func (l UserLogin) secret() (password string, err error) {
 func (as *login) asOwn(k Key, err error) error {
 	var refused *RefusedError
 	switch {
-	case k.As == 0 || errors.Is(err, ErrLogin):
+	case k.As == 0 || k.As == asControl || errors.Is(err, ErrLogin):
 		return err
 	case errors.Is(err, errNoUsers):
 	case !errors.As(err, &refused) || refused.Step != "HELLO" && refused.Step != "AUTH" || !disproved(refused.Reply):
