@@ -56,7 +56,7 @@ var shardChannels = map[string]bool{"ssubscribe": true, "sunsubscribe": true, "s
 
 // boundTo is the node of the connection that the session is bound to, zero if there is none.
 func (s *session) boundTo() backend.Endpoint {
-	if a := s.apart; a != nil && a.why != 0 && a.own != nil {
+	if a := s.apart; a != nil && a.why != 0 && s.ownHere() {
 		return a.own.Key().Node
 	}
 	return backend.Endpoint{}

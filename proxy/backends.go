@@ -186,7 +186,7 @@ func (w *worker) leaveBackends() {
 	for name, done := range w.retiring {
 		needed := false
 		for s := w.sessions; s != nil && !needed; s = s.next {
-			needed = s.facts.backend == name
+			needed = s.needs(name)
 		}
 		if needed {
 			continue

@@ -70,7 +70,7 @@ func (s *session) takeLarge() bool {
 // that is bound to a connection of its own has that already. Where there are several nodes
 // calls go the way of all others, held whole.
 func (s *session) goesAside(call *command.Call) bool {
-	return s.reader.Size() > bigRequest && call.Class == command.Shared && !s.bound() && s.router == nil
+	return s.reader.Size() > bigRequest && call.Class == command.Shared && !s.bound() && s.router == nil && (s.routes == nil || !s.routes.apart)
 }
 
 // bound reports a session whose calls have to go over its own connection, or wait
@@ -81,7 +81,7 @@ func (s *session) bound() bool {
 
 // pourable reports whether nothing that is decided about a call hangs on its last argument.
 func (s *session) pourable(args [][]byte) bool {
-	if s.user == nil || s.bound() || s.router != nil {
+	if s.user == nil || s.bound() || s.router != nil || s.routes != nil {
 		return false
 	}
 	if s.names != nil {

@@ -31,6 +31,10 @@ type gather struct {
 	left   int
 	places int // mergePlaces: values in all
 	shard  int // mergeScan: who answers
+	router *backend.Router
+	sides  uint64 // mergeScan over several backends: how many
+	side   uint64 // and which one answers
+	after  uint64 // and which one comes next, sides: none
 	bytes  int64
 	over   bool // more came than the session may have
 	failed backend.Failure
@@ -42,8 +46,47 @@ type gathered struct {
 	at    []int // mergePlaces: where its values go
 }
 
+// What has been put together is used again, within bounds.
+const (
+	spareGathers    = 1024    // a loop keeps
+	spareParts      = 16      // each with so many parts
+	spareReplyBytes = 1 << 10 // and so much room for the reply of each
+	sparePlaces     = 64
+)
+
 func (s *session) gather(how merge, parts int) *gather {
-	return &gather{s: s, tag: s.slots.next, how: how, parts: make([]gathered, parts), left: parts, held: true}
+	w := s.w
+	g := &gather{}
+	if n := len(w.gathers); n > 0 {
+		g = w.gathers[n-1]
+		w.gathers = w.gathers[:n-1]
+	}
+	if parts <= cap(g.parts) {
+		g.parts = g.parts[:parts]
+	} else {
+		g.parts = make([]gathered, parts)
+	}
+	*g = gather{s: s, tag: s.slots.next, how: how, parts: g.parts, left: parts, held: true}
+	return g
+}
+
+// recycle gives back one that is owed nothing and owes nothing. Whoever still tells it of the end of a
+// detour does so before another call is served.
+func (g *gather) recycle() {
+	w := g.s.w
+	if len(w.gathers) >= spareGathers || cap(g.parts) > spareParts {
+		return
+	}
+	for i := range g.parts {
+		p := &g.parts[i]
+		if p.reply, p.at = p.reply[:0], p.at[:0]; cap(p.reply) > spareReplyBytes {
+			p.reply = nil
+		}
+		if cap(p.at) > sparePlaces {
+			p.at = nil
+		}
+	}
+	w.gathers = append(w.gathers, g)
 }
 
 // send makes one of the calls.
@@ -104,6 +147,11 @@ func (g *gather) done() {
 
 // finish answers the session.
 func (g *gather) finish() {
+	g.answer()
+	g.recycle()
+}
+
+func (g *gather) answer() {
 	if g.s.ended {
 		g.s.swallow(g.tag, 1)
 		return
@@ -300,7 +348,7 @@ func (g *gather) scanned() ([]byte, bool) {
 	if !ok || len(cursor) < 2 {
 		return nil, false
 	}
-	next, ok := g.s.router.Advance(g.shard, cursor[:len(cursor)-2])
+	next, ok := g.advance(cursor[:len(cursor)-2])
 	if !ok {
 		return nil, false
 	}

@@ -54,6 +54,10 @@ func (s *session) home(u *acl.User) string {
 // reply, and begins there at database 0. What binds it to a connection can't follow:
 // it ends.
 func (s *session) relocate(u *acl.User) {
+	if s.routes != nil {
+		s.relocateSides(u)
+		return
+	}
 	name := s.home(u)
 	id := s.w.identityOf(name, u)
 	moves := name != s.facts.backend
@@ -81,6 +85,9 @@ func (s *session) fixed(pr *acl.Principal) bool {
 		return false
 	}
 	name := s.home(pr.User)
+	if x := s.routes; x != nil {
+		return name != x.sides[0].name || s.w.identityOf(s.ownAt(), pr.User) != s.asAt(x.own)
+	}
 	return name != s.facts.backend || s.w.identityOf(name, pr.User) != s.as
 }
 

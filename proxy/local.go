@@ -115,9 +115,7 @@ func (s *session) selectDB(args [][]byte) {
 		return
 	}
 	s.waiting = true
-	to := s.key()
-	to.DB = int(n)
-	s.w.probe(s.facts.backend, to, func(err error) {
+	s.probeDB(int(n), func(err error) {
 		s.waiting = false
 		if s.ended {
 			return

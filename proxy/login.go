@@ -35,7 +35,7 @@ func (s *session) hello(args [][]byte) {
 			s.fail("ERR Protocol version is not an integer or out of range")
 			return
 		}
-		if n < 2 || n > 3 || n == 3 && !s.w.resp3(s.facts.backend) {
+		if n < 2 || n > 3 || n == 3 && !s.resp3() {
 			s.fail("NOPROTO unsupported protocol version")
 			return
 		}

@@ -89,6 +89,10 @@ func (s *session) setMode(bit why, args [][]byte, off bool) {
 		s.fail(errOneNodeModes)
 		return
 	}
+	if s.routes != nil {
+		s.fail(errSideModes)
+		return
+	}
 	if s.alone(turnMode, args) {
 		s.apart.turn.mode, s.apart.turn.off = bit, off
 		s.apart.tainted = true
@@ -210,7 +214,7 @@ func (s *session) redirect(args [][]byte, id int64, next *tracking) {
 // filter picks; 0: it has none.
 func (w *worker) ownID(f *clientFilter, backend string) int64 {
 	for s := w.sessions; s != nil; s = s.next {
-		if f.picks(s) && s.apart != nil && s.apart.own != nil && s.apart.why != 0 && s.facts.backend == backend {
+		if f.picks(s) && s.apart != nil && s.apart.own != nil && s.apart.why != 0 && s.ownAt() == backend {
 			s.apart.tracked = true
 			s.apart.tainted = true // what it is to hear comes for nobody else who has this connection later
 			return s.apart.own.ID()
@@ -299,7 +303,7 @@ func (w *worker) unblock(f *clientFilter, how []byte) int {
 		}
 		call := [][]byte{[]byte("CLIENT"), []byte("UNBLOCK"), strconv.AppendInt(nil, s.apart.own.ID(), 10), how}
 		s.apart.tainted = true // a late waking must not meet the next call
-		pipe := w.pipeline(s.facts.backend, backend.Key{DB: 0, Proto: 2, Node: s.apart.own.Key().Node})
+		pipe := w.pipeline(s.ownAt(), backend.Key{DB: 0, Proto: 2, Node: s.apart.own.Key().Node})
 		if pipe.Send(unheard{}, 0, w.now().UnixNano(), call) == 0 {
 			return 1
 		}

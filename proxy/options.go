@@ -66,16 +66,17 @@ type Auth struct {
 // ListenerOptions describes one way in.
 type ListenerOptions struct {
 	Name      string
-	Network   string          // "tcp" or "unix"
-	Address   string          // host:port or socket path
-	Mode      fs.FileMode     // unix sockets: permissions, default 0660
-	TLS       *tlsutil.Server // nil: plaintext
-	Backend   string          // key of Options.Backends
-	Proxy     []netip.Prefix  // networks whose connections begin with a PROXY protocol header; with any, all others are turned away
-	ProxyUnix bool            // a unix listener whose connections begin with one
-	Names     *command.Names  // what commands are called here; nil: as everywhere
-	Bound     net.Listener    // already listens on the address, and is the Server's from Start on; nil: Start binds it
-	ReusePort bool            // other processes of this user may listen on the same port (SO_REUSEPORT)
+	Network   string            // "tcp" or "unix"
+	Address   string            // host:port or socket path
+	Mode      fs.FileMode       // unix sockets: permissions, default 0660
+	TLS       *tlsutil.Server   // nil: plaintext
+	Backend   string            // key of Options.Backends
+	Routes    *backend.Prefixes // which keys are of another backend; its Names are keys of Options.Backends, Backend the first; nil: none
+	Proxy     []netip.Prefix    // networks whose connections begin with a PROXY protocol header; with any, all others are turned away
+	ProxyUnix bool              // a unix listener whose connections begin with one
+	Names     *command.Names    // what commands are called here; nil: as everywhere
+	Bound     net.Listener      // already listens on the address, and is the Server's from Start on; nil: Start binds it
+	ReusePort bool              // other processes of this user may listen on the same port (SO_REUSEPORT)
 }
 
 // Limits bounds what clients can make the proxy hold. Zero values take the documented defaults (DefaultLimits).

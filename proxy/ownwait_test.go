@@ -162,3 +162,131 @@ func TestCallsThatNeedAnOwnConnectionFollowTheirSlotThroughAFailover(t *testing.
 		}
 	}
 }
+
+// A primary that stands still takes connections and says nothing on them. Nobody
+// waits for that any longer than until there is another primary.
+func TestAnAttemptToReachAFormerPrimaryIsGivenUp(t *testing.T) {
+	t.Parallel()
+	g := redistest.StartSentinels(t, redistest.SentinelOptions{})
+	r := withRig(t, "", func(s *setup) {
+		s.backend.Nodes = nil
+		s.backend.DialTimeout = 5 * time.Minute
+		s.backend.Routing = backend.Routing{
+			Kind: backend.Sentinel, Wait: 5 * time.Minute,
+			Sentinels: backend.Sentinels{Nodes: endpoints(g.Addrs()), Name: g.Name},
+		}
+	})
+	c := r.login("root")
+	r.want(c, "OK", "SET", "k", "v")
+	if _, err := g.Servers[0].Do("WAIT", "1", "5000"); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Servers[0].Pause(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.Servers[0].Continue() })
+	waiting := r.begin([]string{"MULTI"}, []string{"GET", "k"}, []string{"EXEC"})
+	shared := r.begin([]string{"HELLO", "3"}, []string{"GET", "k"}) // over a connection that is not there yet
+	for what, a := range map[string]chan outcome{"[v]": waiting, "v": shared} {
+		select {
+		case got := <-a:
+			if got.err != nil || fmt.Sprint(got.got) != what {
+				t.Errorf("%v, %v; want %s", got.got, got.err, what)
+			}
+		case <-time.After(60 * time.Second):
+			t.Errorf("%s never came", what)
+		}
+	}
+}
+
+// Whatever a failover meets, no transaction runs twice, and none is refused because
+// nobody has its slot just then.
+func TestTransactionsThroughAClusterFailoverRunOnceAtMost(t *testing.T) {
+	t.Parallel()
+	rig := redistest.StartCluster(t, 3, 1)
+	r := withRig(t, "", func(s *setup) {
+		s.backend.Nodes = endpoints(rig.Addrs())
+		s.backend.Routing = backend.Routing{Kind: backend.Cluster, Wait: 60 * time.Second, Refresh: time.Second}
+	})
+	owner, err := rig.Owner(fooSlot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type tally struct {
+		ran, unknown int
+		faults       []string
+	}
+	done := make(chan struct{})
+	results := make(chan tally)
+	const clients = 6
+	for i := range clients {
+		c, key := r.login("root"), fmt.Sprintf("{foo}%d", i)
+		go func() {
+			var n tally
+			defer func() { results <- n }()
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				for _, call := range [][]string{{"MULTI"}, {"INCR", key}} {
+					if _, err := c.Do(call...); err != nil {
+						n.faults = append(n.faults, err.Error())
+						return
+					}
+				}
+				switch _, err := c.Do("EXEC"); {
+				case err == nil:
+					n.ran++
+				case strings.Contains(err.Error(), "may have run"):
+					n.unknown++
+				case !strings.HasPrefix(err.Error(), "CLUSTERDOWN The cluster is down"): // a node's own word
+					n.faults = append(n.faults, err.Error())
+					return
+				}
+			}
+		}()
+	}
+	eventually(t, 20*time.Second, "they run", func() bool {
+		v, err := owner.Do("GET", "{foo}0")
+		return err == nil && v != nil
+	})
+	if err := owner.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	var now *redistest.Server
+	eventually(t, 60*time.Second, "another node has the slot", func() bool {
+		s, err := rig.Owner(fooSlot)
+		if err == nil && s != owner {
+			now = s
+		}
+		return now != nil
+	})
+	before := fmt.Sprint(now.Do("GET", "{foo}0"))
+	eventually(t, 60*time.Second, "they run there", func() bool { return fmt.Sprint(now.Do("GET", "{foo}0")) != before })
+	close(done)
+	ran := 0
+	for range clients {
+		n := <-results
+		if len(n.faults) > 0 || n.ran == 0 {
+			t.Errorf("%d ran, and %v", n.ran, n.faults)
+		}
+		ran += n.ran + n.unknown
+	}
+	total := 0
+	for i := range clients {
+		v, err := now.Do("GET", fmt.Sprintf("{foo}%d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		if v != nil {
+			fmt.Sscan(fmt.Sprint(v), &n)
+		}
+		total += n
+	}
+	if total > ran {
+		t.Errorf("%d transactions ran, and only %d can have", total, ran)
+	}
+}

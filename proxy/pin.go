@@ -139,6 +139,9 @@ func (s *session) have() backend.Failure {
 			return f
 		}
 		a.own, a.tainted, a.waited = own, false, false
+		if s.routes != nil {
+			s.routes.own = s.routes.now
+		}
 	}
 	a.own.Wake()
 	s.pipe = a.own.Pipeline()
@@ -194,6 +197,9 @@ func (s *session) pinned(args [][]byte) {
 func (s *session) carry(args [][]byte) {
 	if s.eof && s.call.Spec.Flags&command.FlagBlocking != 0 {
 		s.end(audit.CloseClient) // it hung up before this call's turn: what comes would be nobody's
+		return
+	}
+	if s.routes != nil && !s.steer() {
 		return
 	}
 	if s.router != nil && !s.aim(args) {

@@ -54,7 +54,7 @@ func (s *Server) plan(now []*listener, to []ListenerOptions) (*plan, error) {
 		switch {
 		case !old.opts.sameAddress(o):
 			continue
-		case old.opts.Backend == o.Backend && (old.opts.TLS == nil) == (o.TLS == nil):
+		case old.opts.Backend == o.Backend && old.opts.Routes.Same(o.Routes) && (old.opts.TLS == nil) == (o.TLS == nil):
 			p.listeners[i] = old
 			p.kept = append(p.kept, kept{old, i})
 		default:

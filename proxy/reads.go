@@ -53,7 +53,8 @@ func (s *session) read(args [][]byte) bool {
 
 // congested reports that a node takes this session's calls too slowly.
 func (s *session) congested() bool {
-	return s.pipe != nil && s.pipe.Congested() || s.router != nil && s.router.Congested() || s.reads != nil && s.reads.Congested()
+	return s.pipe != nil && s.pipe.Congested() || s.router != nil && s.router.Congested() || s.reads != nil && s.reads.Congested() ||
+		s.routes != nil && s.behindCongested()
 }
 
 // readCounted counts a call that could be read from a replica.

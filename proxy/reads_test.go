@@ -534,3 +534,26 @@ func TestWhereALagIsAllowedReadsGoOnWithoutAPrimary(t *testing.T) {
 		return time.Now().After(until)
 	})
 }
+
+// A replica that can't answer for a moment is waited for, where nobody else is to be read from.
+func TestAReplicaThatIsLoadingIsWaitedFor(t *testing.T) {
+	var mu sync.Mutex
+	loading := true
+	f := redistest.NewFake(t, func(r redistest.Request) redistest.Answer {
+		if r.Is("GET") {
+			mu.Lock()
+			defer mu.Unlock()
+			if loading {
+				loading = false
+				return redistest.Reply("-LOADING Redis is loading the dataset in memory\r\n")
+			}
+		}
+		return replicaScript("", map[string]string{"GET": "$1\r\nr\r\n"})(r)
+	})
+	_, r := beside(t, backend.Routing{Reads: backend.ReadReplica, Wait: 20 * time.Second}, f)
+	c := r.login("root")
+	r.want(c, "r", "GET", "k")
+	if n := asked(f, "GET"); n != 2 {
+		t.Errorf("it was asked %d times", n)
+	}
+}

@@ -46,6 +46,9 @@ const invalidations = "__redis__:invalidate"
 // false where the session has to end, because more is lost than that.
 func (s *session) listensAgain() bool {
 	a := s.apart
+	if s.routes != nil {
+		s.goTo(s.routes.own) // it stays there until it is subscribed again: it isn't fed
+	}
 	patience := s.w.patience(s.facts.backend)
 	if patience <= 0 || a.why != whySubscribed || s.pushing || s.finishing || a.subs.unsure || a.tracked {
 		return false
@@ -123,6 +126,7 @@ func (s *session) listenAgain() {
 	a.tainted = true
 	c := &chorus{s: s, own: a.own, calls: a.subs.calls()}
 	a.again.chorus = c
+	s.account()
 	c.sing()
 }
 
@@ -257,6 +261,7 @@ func (c *chorus) next() {
 	}
 	s := c.s
 	s.silence()
+	s.account()
 	s.apart.resumed = s.w.now()
 	s.w.count.Resubscribed[metrics.ListenersResumed]++
 	s.resume()

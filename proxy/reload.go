@@ -63,6 +63,7 @@ func (s *Server) Reload(o Options) error {
 	for name, b := range s.backends.Load().now {
 		b.SetLogin(o.Backends[name].User, o.Backends[name].Password, o.Backends[name].TLS)
 		b.SetControlLogin(o.Backends[name].Routing)
+		b.SetConnections(o.Backends[name].Connections)
 		b.SetDiscover(o.Backends[name].Discover)
 		others = b.SetLogins(o.Backends[name].Logins) || others
 	}
@@ -107,6 +108,9 @@ func (s *Server) reloadable(o *Options) error {
 	for _, l := range o.Listeners {
 		if _, ok := o.Backends[l.Backend]; !ok {
 			return fmt.Errorf("listener %s: no backend %q", l.Name, l.Backend)
+		}
+		if err := l.routed(func(name string) bool { _, ok := o.Backends[name]; return ok }); err != nil {
+			return err
 		}
 	}
 	policy := o.Policy

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	"github.com/sallyport/sallyport/acl/command"
 	"github.com/sallyport/sallyport/proxy/backend"
@@ -171,42 +172,100 @@ var everywhere = map[string]merge{
 // nowhere are the calls that mean something on one node only.
 var nowhere = map[string]bool{"swapdb": true, "clusterscan": true}
 
+// piece is the part of a call that goes to one group of keys.
+type piece struct {
+	shard, group int
+	args         [][]byte
+	at           []int // which of the call's keys
+}
+
+// What is kept for cutting up the next call.
+const (
+	sparePieces    = 64
+	sparePieceArgs = 1024
+)
+
 // split makes one call for each group of keys and puts the replies together.
 func (s *session) split(how merge, args [][]byte) {
-	r, call := s.router, &s.call
+	pieces, ok := s.cutUp(args)
+	if !ok {
+		s.fail(errSlotUnowned)
+		return
+	}
+	g := s.gather(how, len(pieces))
+	g.places = len(s.call.Keys)
+	for i := range pieces {
+		p := &pieces[i]
+		if how == mergePlaces {
+			g.parts[i].at = append(g.parts[i].at[:0], p.at...)
+		}
+		g.send(i, p.shard, p.args)
+		if clear(p.args); cap(p.args) > sparePieceArgs {
+			p.args, p.at = nil, nil
+		}
+	}
+	g.sent(wireSize(args))
+	if s.w.pieces = pieces[:0]; cap(pieces) > sparePieces {
+		s.w.pieces = nil
+	}
+}
+
+// cutUp gives the pieces of a call, which hold until the next one is cut up; false: nobody has one of its keys.
+func (s *session) cutUp(args [][]byte) ([]piece, bool) {
+	call, r := &s.call, s.router
 	width := 1
 	if call.Spec.Name == "mset" {
 		width = 2
 	}
-	type part struct {
-		shard int
-		args  [][]byte
-		at    []int
-	}
-	groups := make(map[int]int, 8)
-	var parts []part
+	pieces := s.w.pieces[:0]
+	var index map[int]int // from group to piece, where there are many
 	for i, k := range call.Keys {
 		shard, group := r.Place(args[k.Arg])
 		if shard < 0 {
-			s.unowned()
-			return
+			return nil, false
 		}
-		n, ok := groups[group]
-		if !ok {
-			n = len(parts)
-			groups[group] = n
-			parts = append(parts, part{shard: shard, args: [][]byte{args[0]}})
+		n, known := 0, false
+		if index != nil {
+			n, known = index[group]
+		} else {
+			n = slices.IndexFunc(pieces, func(p piece) bool { return p.group == group })
+			known = n >= 0
 		}
-		parts[n].args = append(parts[n].args, args[k.Arg:int(k.Arg)+width]...)
-		parts[n].at = append(parts[n].at, i)
+		if !known {
+			n = len(pieces)
+			pieces = nextPiece(pieces)
+			p := &pieces[n]
+			p.shard, p.group, p.args, p.at = shard, group, append(p.args[:0], args[0]), p.at[:0]
+			index = indexed(index, pieces)
+		}
+		p := &pieces[n]
+		p.args = append(p.args, args[k.Arg:int(k.Arg)+width]...)
+		p.at = append(p.at, i)
 	}
-	g := s.gather(how, len(parts))
-	g.places = len(call.Keys)
-	for i, p := range parts {
-		g.parts[i].at = p.at
-		g.send(i, p.shard, p.args)
+	return pieces, true
+}
+
+// nextPiece makes room for one more, and keeps what memory the place has.
+func nextPiece(pieces []piece) []piece {
+	if len(pieces) < cap(pieces) {
+		return pieces[:len(pieces)+1]
 	}
-	g.sent(wireSize(args))
+	return append(pieces, piece{})
+}
+
+// indexed puts the last piece into the index, which there is once they are too many to be looked through.
+func indexed(index map[int]int, pieces []piece) map[int]int {
+	const few = 16
+	switch {
+	case index != nil:
+		index[pieces[len(pieces)-1].group] = len(pieces) - 1
+	case len(pieces) > few:
+		index = make(map[int]int, 4*few)
+		for at := range pieces {
+			index[pieces[at].group] = at
+		}
+	}
+	return index
 }
 
 // scan is SCAN over all shards, one after another. The cursor says where to go on
@@ -220,7 +279,7 @@ func (s *session) scan(args [][]byte) {
 	shard, cursor := s.router.Resume(value)
 	call := append([][]byte{args[0], cursor}, args[2:]...)
 	g := s.gather(mergeScan, 1)
-	g.shard = shard
+	g.shard, g.router = shard, s.router
 	g.send(0, shard, call)
 	g.sent(wireSize(args))
 }

@@ -14,7 +14,7 @@ import (
 // unhindered reports that nothing in the session's state has a say in where its
 // next ordinary calls go, or whether.
 func (s *session) unhindered() bool {
-	return s.user != nil && s.apart == nil && s.router == nil && s.reads == nil && s.names == nil && s.held == nil && s.pour == nil &&
+	return s.user != nil && s.apart == nil && s.router == nil && s.routes == nil && s.reads == nil && s.names == nil && s.held == nil && s.pour == nil &&
 		s.pace.share == nil && !s.pace.alone && s.pipe != nil && s.pipe.Open()
 }
 

@@ -98,6 +98,9 @@ func NewServer(o Options) (*Server, error) {
 		if set.now[lo.Backend] == nil {
 			return nil, fmt.Errorf("listener %s: no backend %q", lo.Name, lo.Backend)
 		}
+		if err := lo.routed(func(name string) bool { return set.now[name] != nil }); err != nil {
+			return nil, err
+		}
 	}
 	if err := housed(o.Policy, func(name string) bool { return set.now[name] != nil }); err != nil {
 		return nil, err

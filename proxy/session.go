@@ -49,6 +49,7 @@ type session struct {
 	as         backend.Identity // the login of its own that its user has at the backend; 0: none
 	pipe       *backend.Pipeline
 	router     *backend.Router // nil: the backend is one node
+	routes     *routes         // nil: all keys are of one backend
 	reads      *backend.Reads  // nil: all calls go to primaries
 	seat       uint64          // which replica its reads go to
 	method     audit.Method
@@ -204,7 +205,10 @@ func (s *session) serve(args [][]byte) {
 		s.unheardOf(args)
 	}
 	call := &s.call
-	if fault == nil && (call.Class != command.Shared && s.turns(call) || s.pipe != nil && s.pipe.Gone() || s.shifted() || s.goesAside(call)) && s.holdBack(args) {
+	if s.routes != nil && fault == nil {
+		s.choose(args)
+	}
+	if fault == nil && (call.Class != command.Shared && s.turns(call) || s.pipe != nil && s.pipe.Gone() || s.shifted() || s.goesAside(call) || s.routes != nil && s.strays()) && s.holdBack(args) {
 		return
 	}
 	if s.apart != nil {
@@ -253,6 +257,9 @@ func (s *session) serve(args [][]byte) {
 
 // forward sends the call as it was judged to the node.
 func (s *session) forward(args [][]byte) {
+	if s.routes != nil && s.spread(args) {
+		return
+	}
 	if s.pace.announced > 0 || s.goesAside(&s.call) {
 		s.forwardAside(args)
 		return

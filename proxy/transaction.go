@@ -39,6 +39,11 @@ type transaction struct {
 	begun    bool   // it has left, or may have, in part
 	homeless bool   // something was queued while it was not known where anything is
 	astray   []byte // what the node said of a call that belongs elsewhere
+
+	side   int  // over several backends: whose its keys are
+	placed bool // side is known
+	torn   bool // they are of several
+	wrote  bool // it may write
 }
 
 // selection is a SELECT within a transaction.
@@ -112,6 +117,9 @@ func (s *session) queue(args [][]byte) bool {
 	case call.Class == command.Pinned && call.Spec.Flags&(command.FlagLeavesNothing|command.FlagBlocking) == 0:
 		t.tainted = true
 	}
+	if s.routes != nil && !s.queueSide() {
+		return true
+	}
 	if s.router != nil && !s.queuePlace(args) {
 		return true
 	}
@@ -150,7 +158,14 @@ func (s *session) queueSelect(args [][]byte) bool {
 		s.fail(errDBRange)
 		return false
 	}
-	if s.router != nil && s.router.Clustered() {
+	switch {
+	case s.routes != nil:
+		if n != 0 && s.routes.clustered() {
+			s.apart.txn.dirty = true
+			s.fail(errNoDatabases)
+			return false
+		}
+	case s.router != nil && s.router.Clustered():
 		return true // its node answers, and stays where it is
 	}
 	if t := s.apart.txn; !t.dirty {
@@ -267,6 +282,9 @@ func (s *session) exec() {
 	if text := s.rejudge(t); text != "" {
 		s.endTransaction()
 		s.fail(errExecRefused + strings.TrimPrefix(text, "ERR "))
+		return
+	}
+	if s.routes != nil && !s.execSide(t) {
 		return
 	}
 	if !s.aimBlock(t) {

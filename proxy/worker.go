@@ -39,9 +39,11 @@ type worker struct {
 	duties   []func(*session)                                                                      // of sessions that no walk has come to
 	duty     uint64                                                                                // the number of the last one
 	count    *metrics.Loop
-	whole    latency // of calls, until they are handed to count
-	behind   latency // of the backends
-	scratch  []byte  // for building one local reply
+	whole    latency   // of calls, until they are handed to count
+	behind   latency   // of the backends
+	scratch  []byte    // for building one local reply
+	gathers  []*gather // that are over
+	pieces   []piece   // for cutting one call up
 	shares   map[*quota]*share
 	kin      map[quotaKey]*kin
 	senders  loop.Timer // when the first of those may be out of time who have begun a command
@@ -113,6 +115,7 @@ func (w *worker) join(s *session, c *loop.Conn) {
 	s.proto = 2
 	s.router = w.pool(s.facts.backend).Router()
 	s.seatAt(w.pool(s.facts.backend))
+	s.enter(s.facts.in.opts.Routes)
 	s.active = w.now()
 	s.began = w.now()
 	if s.next = w.sessions; s.next != nil {

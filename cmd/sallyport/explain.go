@@ -108,6 +108,14 @@ type explanation struct {
 	Expiry    *expirySaid    `json:"expiry,omitempty"`
 	From      []fromSaid     `json:"from,omitempty"`
 	Named     *namedSaid     `json:"named,omitempty"`
+	Backends  []placeSaid    `json:"backends,omitempty"` // of the keys, where routes have a say
+}
+
+// placeSaid is the backend that a key belongs to.
+type placeSaid struct {
+	Listener string `json:"listener"`
+	Key      string `json:"key"`
+	Backend  string `json:"backend"`
 }
 
 // namedSaid is a command that a listener renames or disables.
@@ -236,7 +244,30 @@ func explain(cfg *config.Config, w whence, user string, words []string) (*explan
 		return v, nil
 	}
 	v.judge(cfg, u, &call)
+	v.place(cfg, at, u, &call)
 	return v, nil
+}
+
+// place says which backend each key belongs to at a listener with routes: the one
+// the client comes to or, where that isn't said, the only one there is.
+func (v *explanation) place(cfg *config.Config, listener string, u *acl.User, call *command.Call) {
+	if all := cfg.Listeners(); listener == "" && len(all) == 1 {
+		listener = all[0]
+	}
+	table := cfg.Routes(listener)
+	if table == nil {
+		return
+	}
+	for _, k := range call.Keys {
+		key := call.Args[k.Arg]
+		said := placeSaid{listener, string(key), table.Backend(key)}
+		if table.Of(key) == 0 && u.Backend() != "" {
+			said.Backend = u.Backend() // its own, for all that no prefix names
+		}
+		if !slices.Contains(v.Backends, said) {
+			v.Backends = append(v.Backends, said)
+		}
+	}
 }
 
 // called says what a listener that names commands otherwise makes of these words.

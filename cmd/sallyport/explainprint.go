@@ -43,6 +43,9 @@ func (v *explanation) print(w io.Writer) error {
 	if v.Rule != nil {
 		fmt.Fprintf(&b, "  rule: %s\n", v.Rule)
 	}
+	for _, p := range v.Backends {
+		fmt.Fprintf(&b, "  listener %s: key %s is at backend %s\n", p.Listener, printable(p.Key), p.Backend)
+	}
 	if v.Expiry != nil {
 		fmt.Fprintf(&b, "  %s: %s\n", v.Expiry.Rule, v.Expiry.Says)
 	}

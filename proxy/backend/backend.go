@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"math/rand/v2"
@@ -39,7 +40,8 @@ var ErrUnavailable = errors.New("backend unavailable")
 type Backend struct {
 	opts   Options
 	login  atomic.Pointer[login]
-	learns atomic.Bool // see Options.Discover
+	asking atomic.Pointer[Login] // of the control plane; nil: as everybody
+	learns atomic.Bool           // see Options.Discover
 	info   atomic.Pointer[Info]
 	up     atomic.Int64 // connections in service now, over all loops
 	dials  sync.WaitGroup
@@ -71,10 +73,10 @@ func New(o Options) (*Backend, error) {
 		o.Logger = zap.NewNop()
 	}
 	b := &Backend{opts: o}
-	b.owned.limits = o.Connections.withDefaults()
 	b.SetLogin(o.User, o.Password, o.TLS)
-	b.identities.most = b.owned.limits.Logins
+	b.SetConnections(o.Connections)
 	b.SetLogins(o.Logins)
+	b.asking.Store(o.Routing.Control)
 	b.steer()
 	b.SetDiscover(o.Discover)
 	return b, nil
@@ -166,6 +168,9 @@ type line struct {
 	id       int64         // the connection's number at the node, 0 where it did not say
 	at       Endpoint      // where the connection goes, or went last
 	trying   bool          // an attempt is under way
+	toward   Endpoint      // where that leads to
+	quit     func()        // ends that
+	astray   bool          // it was ended, as the line leads elsewhere now
 	payer    string        // whose limit it counts against, if paid; see Aside
 	paid     bool
 	unplaced func() // gives back the place of an attempt that nobody waits for any more
@@ -279,10 +284,14 @@ func (p *Pool) Close() {
 func (ln *line) dial() {
 	ln.state, ln.trying, ln.outage.held = dialling, true, false
 	b, l := ln.pool.b, ln.pool.l
+	ctx, cancel := context.WithCancel(context.Background())
+	ln.quit = cancel
+	ln.toward, _ = b.target(ln.key)
 	b.dials.Add(1)
 	go func() {
 		defer b.dials.Done()
-		n, err := b.connect(ln.key)
+		defer cancel()
+		n, err := b.attempt(ctx, ln.key)
 		if !l.Post(func() { ln.connected(n, err) }) && n != nil {
 			n.close()
 		}
@@ -292,6 +301,10 @@ func (ln *line) dial() {
 // connected runs on the loop with the outcome of an attempt.
 func (ln *line) connected(n *node, err error) {
 	ln.trying = false
+	if ln.astray && err != nil {
+		err = errElsewhere
+	}
+	ln.astray = false
 	if ln.unplaced != nil {
 		ln.unplaced()
 	}

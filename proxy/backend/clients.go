@@ -109,7 +109,7 @@ func (b *Backend) Places() []Endpoint {
 // Clients asks a node who is connected to it, over a connection of its own. It
 // waits for the node or ctx and belongs on no event loop.
 func (b *Backend) Clients(ctx context.Context, at Endpoint) ([]Client, error) {
-	k := Key{Proto: 2, Node: at}
+	k := Key{Proto: 2, Node: at, As: asControl}
 	if b.control == nil {
 		k.Node = Endpoint{}
 	}

@@ -23,7 +23,7 @@ var errCommandReply = errors.New("COMMAND: an answer that is none")
 // those of subcommands left out; nothing else a node says of its commands is
 // looked at. It waits for the node or ctx and belongs on no event loop.
 func (b *Backend) Commands(ctx context.Context) ([]string, error) {
-	n, err := b.connect(Key{Proto: 2})
+	n, err := b.connect(Key{Proto: 2, As: asControl})
 	if err != nil {
 		return nil, err
 	}

@@ -78,6 +78,7 @@ func loginsOf(r *Routing) *logins { return &logins{r.Control, &r.Sentinels.Login
 // SetControlLogin changes how the control plane introduces itself from now on;
 // all else that r says is fixed.
 func (b *Backend) SetControlLogin(r Routing) {
+	b.asking.Store(r.Control)
 	if b.control != nil {
 		b.control.logins.Store(loginsOf(&r))
 	}

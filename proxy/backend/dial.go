@@ -55,13 +55,18 @@ func (e *RefusedError) Error() string { return e.Step + " refused: " + e.Reply }
 // connect dials the node, shakes hands, logs in and selects the database. Every
 // reply of the login is read before the connection is handed over, so that none
 // can be taken for a client's.
-func (b *Backend) connect(k Key) (*node, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), b.opts.DialTimeout)
+func (b *Backend) connect(k Key) (*node, error) { return b.attempt(context.Background(), k) }
+
+// attempt is connect until ctx ends.
+func (b *Backend) attempt(ctx context.Context, k Key) (*node, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.opts.DialTimeout)
 	defer cancel()
 	at, nc, err := b.reach(ctx, k)
 	if err != nil {
 		return nil, err
 	}
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	defer stop()
 	b.opts.Addresses.add(nc)
 	as, err := b.introduction(k)
 	if err != nil {
@@ -90,6 +95,10 @@ func (b *Backend) connect(k Key) (*node, error) {
 	if err := b.readOnly(n, k); err != nil {
 		n.close()
 		return nil, err
+	}
+	if !stop() {
+		n.close()
+		return nil, ctx.Err()
 	}
 	nc.SetDeadline(time.Time{})
 	return n, nil

@@ -155,11 +155,18 @@ func (d *Distribution) Of(key []byte) int {
 	if d.kind == "modula" {
 		return d.turns[value%uint32(len(d.turns))]
 	}
-	i, _ := slices.BinarySearchFunc(d.points, value, func(p point, v uint32) int { return cmp.Compare(p.value, v) })
-	if i == len(d.points) {
-		i = 0
+	low, high := 0, len(d.points) // by hand, as it is done for every key
+	for low < high {
+		if mid := int(uint(low+high) / 2); d.points[mid].value < value {
+			low = mid + 1
+		} else {
+			high = mid
+		}
 	}
-	return d.points[i].member
+	if low == len(d.points) {
+		low = 0
+	}
+	return d.points[low].member
 }
 
 // tagged is the part of a key that is hashed.

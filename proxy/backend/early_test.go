@@ -61,6 +61,7 @@ func TestAskingIsSentWithItsCallOrNotAtAll(t *testing.T) {
 		}
 		c := &caller{client: newClient()}
 		f := &flight{r: pool.router, to: c, tag: 7, key: Key{Proto: 2}, node: node, ask: true, away: true}
+		f.slot = -1
 		f.keep([][]byte{[]byte("GET"), []byte("k")})
 		pool.router.forward(f)
 		link := &wire{}
@@ -74,5 +75,29 @@ func TestAskingIsSentWithItsCallOrNotAtAll(t *testing.T) {
 		if want := "*1\r\n$6\r\nASKING\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"; string(link.out[len(link.out)-len(want):]) != want {
 			t.Errorf("with room for both the last bytes are %q", link.out[len(link.out)-len(want):])
 		}
+	}
+}
+
+// Calls that wait for a node outside the Router count with those inside.
+func TestWhoWaitsForANodeIsBounded(t *testing.T) {
+	pool := &Pool{b: &Backend{}, l: &loop.Loop{}}
+	pool.b.control = newControl(&Options{}, func() *Login { return &Login{} })
+	r := &Router{pool: pool}
+	if r.Await() {
+		t.Fatal("a call waits although none may")
+	}
+	pool.b.opts.Routing.Wait = time.Second
+	r.parked = make([]*flight, maxParked-2)
+	for range 2 {
+		if !r.Await() {
+			t.Fatal("there is room, and a call may not wait")
+		}
+	}
+	if r.Await() || pool.Stats.Full != 1 {
+		t.Errorf("one more waits than may: %+v", pool.Stats)
+	}
+	r.Awaited(true)
+	if !r.Await() || pool.Stats.Waited != 3 || pool.Stats.GaveUp != 1 {
+		t.Errorf("a place that is free is not given: %+v", pool.Stats)
 	}
 }

@@ -244,6 +244,7 @@ func (p *Pool) retarget(broken Endpoint) {
 		case p.router != nil && ln.conn == nil && k.Node != (Endpoint{}) && !k.Replica && !p.router.topo.leads(k.Node):
 			ln.outage.spent, ln.outage.held = true, false
 			ln.drop(backoff) // what waits here finds its way to the new primary
+		case ln.turns(want, err):
 		case ln.conn != nil && (ln.at != want || ln.at == broken):
 			conn := ln.conn
 			ln.lose(errElsewhere)
@@ -255,6 +256,17 @@ func (p *Pool) retarget(broken Endpoint) {
 			ln.pool.l.Arm(&ln.retry, 0, ln.dialAgain)
 		}
 	}
+}
+
+// turns ends an attempt to connect to where the line leads no more: a node that
+// has vanished may leave it without an answer for as long as attempts take.
+func (ln *line) turns(want Endpoint, err error) bool {
+	if !ln.trying || err != nil || ln.toward == want {
+		return false
+	}
+	ln.astray, ln.failed = true, 0
+	ln.quit()
+	return true
 }
 
 // retargetOwn ends connections of single sessions that lead elsewhere now: what

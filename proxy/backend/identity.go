@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,10 @@ type Identity uint32
 
 var lastIdentity atomic.Uint32
 
+// asControl is for what no client asked: it goes as the control plane, where that
+// is somebody of its own.
+const asControl Identity = math.MaxUint32
+
 // ErrLogin: the login of a user's own can't be made. What it wraps is for the log.
 var ErrLogin = errors.New("login of a user's own")
 
@@ -43,7 +48,7 @@ type identities struct {
 	mu      sync.Mutex
 	numbers map[string]Identity // by user and source; they are never used again
 	now     atomic.Pointer[identitySet]
-	most    int          // shared connections of all of them, over all loops
+	most    atomic.Int64 // shared connections of all of them, over all loops
 	open    atomic.Int64 // of those there are
 	refused atomic.Uint64
 }
@@ -78,6 +83,16 @@ func (b *Backend) SetLogins(logins map[string]UserLogin) (changed bool) {
 	return was == nil || !maps.Equal(was.of, set.of)
 }
 
+// SetConnections changes how many connections there may be that not everybody
+// shares. Those there are stay.
+func (b *Backend) SetConnections(c Connections) {
+	c = c.withDefaults()
+	b.owned.mu.Lock()
+	b.owned.limits = c
+	b.owned.mu.Unlock()
+	b.identities.most.Store(int64(c.Logins))
+}
+
 // Identity gives the login of a user of the policy, 0 if it has none of its own.
 func (b *Backend) Identity(user string) Identity {
 	if set := b.identities.now.Load(); set != nil {
@@ -89,7 +104,17 @@ func (b *Backend) Identity(user string) Identity {
 // introduction is how a connection for a Key introduces itself.
 func (b *Backend) introduction(k Key) (*login, error) {
 	own := b.login.Load()
-	if k.As == 0 {
+	switch k.As {
+	case 0:
+		return own, nil
+	case asControl:
+		if l := b.asking.Load(); l != nil {
+			as := &login{user: l.User, password: l.Password, tls: own.tls}
+			if l.User != "" {
+				as.password = UserLogin{User: l.User, Password: l.Password}.secret
+			}
+			return as, nil
+		}
 		return own, nil
 	}
 	set := b.identities.now.Load()
@@ -119,7 +144,7 @@ func (l UserLogin) secret() (password string, err error) {
 func (as *login) asOwn(k Key, err error) error {
 	var refused *RefusedError
 	switch {
-	case k.As == 0 || errors.Is(err, ErrLogin):
+	case k.As == 0 || k.As == asControl || errors.Is(err, ErrLogin):
 		return err
 	case errors.Is(err, errNoUsers):
 	case !errors.As(err, &refused) || refused.Step != "HELLO" && refused.Step != "AUTH" || !disproved(refused.Reply):
@@ -203,7 +228,7 @@ func (p *Pool) sweep() {
 // admits makes room for one more connection of a user's login.
 func (p *Pool) admits() bool {
 	i := &p.b.identities
-	if int(i.open.Load()) < i.most {
+	if i.open.Load() < i.most.Load() {
 		return true
 	}
 	var oldest *line

@@ -118,7 +118,7 @@ func (l *infoLine) close() {
 
 func (l *infoLine) ask(ctx context.Context, b *Backend) ([]byte, error) {
 	if l.to == nil {
-		n, err := b.connect(Key{Proto: 2})
+		n, err := b.connect(Key{Proto: 2, As: asControl})
 		if err != nil {
 			return nil, err
 		}

@@ -270,6 +270,7 @@ func (o *Own) lost(quiet bool) {
 			pool.b.owned.forget()
 		case ln.trying: // the attempt goes on, so its place is taken until it ends
 			ln.unplaced = func() { pool.b.owned.release(o.account) }
+			ln.quit()
 		default:
 			pool.b.owned.release(o.account)
 		}

@@ -100,6 +100,7 @@ func (o *Own) retargetDialled() (ended bool) {
 	case node != Endpoint{} && ln.pool.router != nil && (!ln.pool.router.topo.leads(node) || ln.pool.router.topo.ejected(node)):
 		o.lost(false)
 		return true
+	case ln.turns(ln.pool.b.target(ln.key)):
 	case ln.outage.held:
 		ln.pool.l.Arm(&ln.retry, 0, ln.dialAgain)
 	}

@@ -103,6 +103,7 @@ func (f *reading) send() {
 	}
 	if f.until == 0 {
 		f.until = r.deadline()
+		r.pool.Stats.Waited++
 	}
 	if !r.park(f) {
 		f.To.Fail(f.Tag, NoReplica)
@@ -124,10 +125,10 @@ func (f *reading) place() {
 func (f *reading) toPrimary() {
 	pool := f.r.pool
 	if r := pool.router; r != nil {
-		r.forward(&flight{
-			r: r, to: f.To, tag: f.Tag, key: f.Key, shard: f.Shard, slot: SlotOf(f.args[f.KeyAt]), at: f.At, args: f.args,
-			generation: r.Generation, keyed: true, hops: f.hops,
-		})
+		onward := r.flight(f.To, f.Tag, f.At, f.Key, f.Shard)
+		onward.keep(f.args)
+		onward.slot, onward.hops = SlotOf(f.args[f.KeyAt]), f.hops
+		r.forward(onward)
 		return
 	}
 	if why := pool.Pipeline(f.Key).Send(passed{f}, 0, f.At, f.args); why != 0 {

@@ -49,6 +49,7 @@ type Reads struct {
 	posted bool
 	parked []*reading // of which nobody is fit to answer now
 	limit  loop.Timer
+	recall loop.Timer // when who is doubted may be chosen again
 }
 
 // candidate is a node that calls of a shard may be read from.
@@ -87,6 +88,7 @@ func (r *Reads) Send(c Read, args [][]byte) (taken bool, why Failure) {
 		if f.until = r.deadline(); !r.park(f) {
 			return true, NoReplica
 		}
+		r.pool.Stats.Waited++
 		return true, 0
 	}
 	f.host = at
@@ -205,7 +207,24 @@ const doubtFor = time.Second
 
 func (r *Reads) doubt(e Endpoint) {
 	r.doubts[e] = r.pool.l.Now().Add(doubtFor).UnixNano()
+	r.pool.l.Arm(&r.recall, doubtFor, r.trust)
 	r.pool.b.control.Doubt()
+}
+
+// trust ends doubts whose time is over: calls may wait for one of those nodes.
+func (r *Reads) trust() {
+	now, next := r.pool.l.Now().UnixNano(), int64(0)
+	for e, until := range r.doubts {
+		if until <= now {
+			delete(r.doubts, e)
+		} else if next == 0 || until < next {
+			next = until
+		}
+	}
+	if next != 0 {
+		r.pool.l.Arm(&r.recall, time.Duration(next-now), r.trust)
+	}
+	r.update()
 }
 
 func (r *Reads) doubted(e Endpoint) bool {
@@ -243,7 +262,11 @@ func (r *Reads) deadline() int64 {
 // park keeps a call until somebody is fit to answer it, or it has waited too long.
 func (r *Reads) park(f *reading) bool {
 	left := f.until - r.pool.l.Now().UnixNano()
-	if left <= 0 || len(r.parked) >= maxParked || r.pool.closed {
+	if left <= 0 || r.pool.closed {
+		return false
+	}
+	if len(r.parked) >= maxParked {
+		r.pool.Stats.Full++
 		return false
 	}
 	if len(r.parked) == 0 {
@@ -259,6 +282,7 @@ func (r *Reads) giveUp() {
 	r.parked = nil
 	for _, f := range parked {
 		if f.until <= now || !r.park(f) {
+			r.pool.Stats.GaveUp++
 			f.To.Fail(f.Tag, NoReplica)
 		}
 	}
@@ -320,6 +344,7 @@ func (r *Reads) close() {
 	kept := append(r.again, r.parked...)
 	r.again, r.parked = nil, nil
 	r.limit.Stop()
+	r.recall.Stop()
 	for _, f := range kept {
 		f.To.Fail(f.Tag, Unavailable)
 	}

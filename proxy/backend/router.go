@@ -1,8 +1,6 @@
 package backend
 
 import (
-	"time"
-
 	"github.com/sallyport/sallyport/proxy/loop"
 )
 
@@ -19,12 +17,17 @@ type Router struct {
 	// more calls.
 	Generation uint64
 
-	pool     *Pool
-	topo     *Topology
-	pipes    map[Key][]*Pipeline // by database and protocol version: the shards'
-	again    []*flight           // to be sent once more, in order
+	pool  *Pool
+	topo  *Topology
+	pipes map[Key][]*Pipeline // by database and protocol version: the shards'
+	last  struct {            // of these, what was asked for last
+		key   Key
+		pipes []*Pipeline
+	}
+	again    []*flight // to be sent once more, in order
 	posted   bool
 	parked   []*flight // whose shard has no primary at present
+	spare    []*flight // that have ended
 	awaiting int       // calls that wait for one outside; see Await
 	limit    loop.Timer
 }
@@ -61,7 +64,7 @@ func (r *Router) update() {
 	if r.pipes != nil && t == r.topo {
 		return
 	}
-	r.topo, r.pipes = t, make(map[Key][]*Pipeline)
+	r.topo, r.pipes, r.last.pipes = t, make(map[Key][]*Pipeline), nil
 	r.Generation++
 	parked := r.parked
 	r.parked = nil
@@ -118,10 +121,13 @@ func (r *Router) Congested() bool {
 
 // pipe gives the pipeline of a shard's primary.
 func (r *Router) pipe(k Key, shard int) *Pipeline {
-	pipes := r.pipes[k]
-	if pipes == nil {
-		pipes = make([]*Pipeline, len(r.topo.Shards))
-		r.pipes[k] = pipes
+	pipes := r.last.pipes
+	if k != r.last.key || pipes == nil {
+		if pipes = r.pipes[k]; pipes == nil {
+			pipes = make([]*Pipeline, len(r.topo.Shards))
+			r.pipes[k] = pipes
+		}
+		r.last.key, r.last.pipes = k, pipes
 	}
 	if p := pipes[shard]; p != nil && !p.Gone() {
 		return p
@@ -143,11 +149,12 @@ func (r *Router) Send(w Caller, tag uint64, at int64, k Key, shard int, args [][
 	if r.topo == nil || shard < 0 || r.topo.Out(shard) {
 		return Unavailable
 	}
-	f := &flight{r: r, to: w, tag: tag, key: k, shard: shard, at: at, generation: r.Generation, keyed: true}
+	f := r.flight(w, tag, at, k, shard)
 	f.keep(args)
 	p := r.pipe(k, shard)
 	if p == nil {
 		if !r.park(f) {
+			f.over()
 			return Unavailable
 		}
 		w.Detour(1)
@@ -155,7 +162,7 @@ func (r *Router) Send(w Caller, tag uint64, at int64, k Key, shard int, args [][
 		return 0
 	}
 	f.host = r.topo.Shards[shard].Primary
-	return p.Send(f, 0, at, f.args)
+	return f.send(p)
 }
 
 // park keeps a call until there is another topology, or it has waited too long.
@@ -254,7 +261,7 @@ func (r *Router) forward(f *flight) {
 		f.fail(Unavailable)
 		return
 	}
-	if why := p.Send(f, 0, f.at, f.args); why != 0 {
+	if why := p.Send(f, f.id, f.at, f.args); why != 0 {
 		f.fail(why)
 	}
 }
@@ -279,144 +286,6 @@ func (r *Router) close() {
 	for _, f := range kept {
 		f.fail(Unavailable)
 	}
-}
-
-// flight is one call on its way. It is the Waiter for the node's reply, which it
-// passes on unless that says that the call belongs elsewhere.
-type flight struct {
-	r          *Router
-	to         Caller
-	tag        uint64
-	key        Key
-	shard      int
-	slot       int // that a redirection spoke of; -1: none has
-	at         int64
-	args       [][]byte
-	host       Endpoint // where it went last
-	node       Endpoint // where a redirection says it belongs
-	head       []byte   // an error reply, until it is whole
-	generation uint64   // of the topology it was sent by
-	moved      uint64   // of the topology that a redirection contradicts
-	hops       uint8
-	ask        bool
-	away       bool // its caller knows of a detour
-	passing    bool // a reply is being passed on
-	keyed      bool
-	retry      loop.Timer
-}
-
-// keep copies the arguments into one piece of memory.
-func (f *flight) keep(args [][]byte) {
-	n := 0
-	for _, a := range args {
-		n += len(a)
-	}
-	all := make([]byte, 0, n)
-	f.args = make([][]byte, len(args))
-	for i, a := range args {
-		from := len(all)
-		all = append(all, a...)
-		f.args[i] = all[from:len(all):len(all)]
-	}
-	f.slot = -1
-}
-
-// Reply implements Waiter.
-func (f *flight) Reply(_ uint64, _ int, p []byte, last bool) {
-	if !f.passing && len(f.head) == 0 && (len(p) == 0 || p[0] != '-') {
-		f.passing = true
-	}
-	if f.passing {
-		f.give(p, last)
-		return
-	}
-	f.head = append(f.head, p...)
-	if !last {
-		return
-	}
-	if f.detour() {
-		return
-	}
-	head := f.head
-	f.head = nil
-	f.give(head, true)
-}
-
-// give passes a piece of the reply on.
-func (f *flight) give(p []byte, last bool) {
-	f.to.Reply(f.tag, 1, p, last)
-	if last {
-		f.end()
-	}
-}
-
-// end closes the account of detours.
-func (f *flight) end() {
-	if f.away {
-		f.away = false
-		f.to.Detour(-1)
-	}
-}
-
-// Fail implements Waiter. What certainly was not sent may go elsewhere, if it is
-// known by now where that is.
-func (f *flight) Fail(_ uint64, why Failure) {
-	if why == Unavailable && len(f.head) == 0 && !f.passing && f.generation != f.r.Generation && f.hops < maxHops && !f.r.pool.closed {
-		f.hops++
-		f.detoured()
-		f.r.resend(f)
-		return
-	}
-	f.fail(why)
-}
-
-func (f *flight) fail(why Failure) {
-	f.to.Fail(f.tag, why)
-	f.end()
-}
-
-func (f *flight) detoured() {
-	if !f.away {
-		f.away = true
-		f.to.Detour(1)
-	}
-}
-
-// tryAgain is how long to wait where a slot's keys are on two nodes just now.
-const tryAgain = 20 * time.Millisecond
-
-// detour acts on an error reply that speaks of the topology. It reports false
-// for all others, and when the call has been sent on often enough.
-func (f *flight) detour() bool {
-	if f.r.topo == nil || !f.r.Clustered() || f.r.pool.closed {
-		return false
-	}
-	if hasPrefix(f.head, "-CLUSTERDOWN") || hasPrefix(f.head, "-READONLY") {
-		f.r.pool.b.control.Refresh()
-		return false
-	}
-	if f.hops >= maxHops {
-		return false
-	}
-	if hasPrefix(f.head, "-TRYAGAIN") {
-		f.hops++
-		f.detoured()
-		// It goes where it just went, by ASK or not: the first node says which.
-		f.r.pool.l.Arm(&f.retry, tryAgain, func() { f.r.resend(f) })
-		return true
-	}
-	to, ok := parseRedirect(f.head, hostOf(f.host))
-	if !ok {
-		return false
-	}
-	f.hops++
-	f.detoured()
-	f.slot, f.node, f.ask, f.moved = to.Slot, to.At, to.Ask, f.r.Generation
-	if !to.Ask || !f.r.topo.Has(to.At) {
-		f.r.pool.b.control.Refresh()
-	}
-	f.r.resend(f)
-	return true
 }
 
 func hasPrefix(b []byte, s string) bool { return len(b) >= len(s) && string(b[:len(s)]) == s }

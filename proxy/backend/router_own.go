@@ -76,9 +76,10 @@ func (r *Router) Over(o *Own, w Caller, tag uint64, at int64, shard int, args []
 	k := o.Key()
 	host := k.Node
 	k.Node = Endpoint{}
-	f := &flight{r: r, to: w, tag: tag, key: k, shard: shard, at: at, generation: r.Generation, keyed: true, host: host}
+	f := r.flight(w, tag, at, k, shard)
+	f.host = host
 	f.keep(args)
-	return o.Pipeline().Send(f, 0, at, f.args)
+	return f.send(o.Pipeline())
 }
 
 // Redirected reads an error reply of a node: where the call belongs according to

@@ -38,6 +38,7 @@ type reader struct {
 	made     made
 	expanded map[string]string // variables that were asked for, by name
 	problems Problems
+	asked    func(path string, keys []string) // hears which keys each mapping may have; nil: nobody does
 }
 
 // document is one YAML file that was read.

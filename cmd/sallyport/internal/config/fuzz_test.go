@@ -145,6 +145,7 @@ type (
 			ProxyProtocol   *struct{ From any } `yaml:"proxy_protocol"`
 			Anonymous       any
 			Backend, Mode   string
+			Routes          []struct{ Prefix, Backend string }
 			UnsafePlaintext any `yaml:"unsafe_plaintext"`
 		}
 		Backends map[string]struct {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/acl/command"
+	"github.com/sallyport/sallyport/proxy/backend"
 	"github.com/sallyport/sallyport/tlsutil"
 )
 
@@ -33,6 +34,9 @@ type listener struct {
 	saidSo    value // anonymous:
 	backend   string
 	backendAt value
+	routes    []route
+	routesAt  value
+	prefixes  *backend.Prefixes // made of routes; nil: there are none
 }
 
 // serverFiles is tls: of a listener.
@@ -86,6 +90,7 @@ func (r *reader) listener(s *section) listener {
 		backendAt: s.get("backend"),
 	}
 	l.backend = l.backendAt.nonempty().Value
+	l.readRoutes(s.get("routes"))
 	l.allow, l.notes = l.networks(s.get("allow"))
 	l.auth = s.get("auth").names()
 	l.readNames(s.get("commands").section())

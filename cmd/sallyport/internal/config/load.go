@@ -155,6 +155,7 @@ func (r *reader) route(c *Config) {
 		if !found && written.present() && l.backend != "" {
 			written.faultHint(DidYouMean(l.backend, names), "there is no backend %s", quoted(l.backend))
 		}
+		r.lead(c, l, names)
 	}
 	r.usersBackends(c, names)
 	for _, b := range c.backends {

@@ -62,6 +62,7 @@ func (c *Config) Options(run Running) proxy.Options {
 			Mode:      l.mode,
 			TLS:       l.server,
 			Backend:   l.backend,
+			Routes:    l.prefixes,
 			Proxy:     l.proxy,
 			ProxyUnix: l.proxyUnix,
 			Names:     l.names,

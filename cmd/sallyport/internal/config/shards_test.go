@@ -9,12 +9,12 @@ import (
 	"github.com/sallyport/sallyport/proxy/backend"
 )
 
-func TestSlotsAndEjectionReachTheBackend(t *testing.T) {
+func TestSlotsEjectionAndRoutesReachTheProxy(t *testing.T) {
 	const text = `
 listeners:
   - { name: one, address: "127.0.0.1:6380", backend: slots }
   - { name: two, address: "127.0.0.1:6381", backend: cache }
-  - { name: three, address: "127.0.0.1:6382", backend: usual }
+  - { name: three, address: "127.0.0.1:6382", backend: usual, routes: [{ prefix: "s:", backend: slots }, { prefix: "s:c:", backend: cache }] }
 backends:
   slots:
     topology: sharded
@@ -33,6 +33,15 @@ policy: { file: policy.yaml }
 		t.Fatal(problems)
 	}
 	got := cfg.Options(Running{}).Backends
+	listeners := cfg.Options(Running{}).Listeners
+	if listeners[0].Routes != nil || cfg.Routes("one") != nil || cfg.Routes("three") != listeners[2].Routes {
+		t.Error("routes of other listeners")
+	}
+	for key, want := range map[string]string{"s:1": "slots", "s:c:1": "cache", "s:c": "slots", "c": "usual", "": "usual"} {
+		if got := listeners[2].Routes.Backend([]byte(key)); got != want {
+			t.Errorf("key %q is at %s, not %s", key, got, want)
+		}
+	}
 	slots := got["slots"].Routing
 	want := []backend.SlotRange{{Low: 0, High: 99}, {Low: 16383, High: 16383}, {Low: 100, High: 16382, Node: 1}}
 	if !slices.Equal(slots.Ranges, want) || slots.Distribution != nil || slots.Eject != (backend.Ejection{}) {

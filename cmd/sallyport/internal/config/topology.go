@@ -109,15 +109,21 @@ func addresses(items []value, several bool, judge func(a address, path string)) 
 	return out
 }
 
-// several reads what concerns backends of several nodes only.
+// several reads control, and what concerns backends of several nodes only.
 func (r *reader) several(b *backendConfig, s *section) {
 	b.reading(s)
 	sentinel, allow, wait, control := s.get("sentinel"), s.get("nodes_allow"), s.get("wait"), s.get("control")
 	if b.kind == backend.Sharded && allow.present() {
 		allow.faultHint("remove it", "the nodes of shards are those named here")
 	}
+	if c := control.section(); c.present() {
+		c.required("user")
+		login := loginAs(c)
+		b.control = &login
+		c.close()
+	}
 	if b.kind == backend.Standalone {
-		for _, v := range []value{allow, wait, control, sentinel, s.get("eject")} {
+		for _, v := range []value{allow, wait, sentinel, s.get("eject")} {
 			if v.present() {
 				v.faultHint("name the topology, or remove it", "a standalone backend is one node")
 			}
@@ -128,12 +134,6 @@ func (r *reader) several(b *backendConfig, s *section) {
 	unsafe, secured := s.get("unsafe_plaintext"), s.get("tls").present()
 	b.wait = wait.duration(2*time.Second, true)
 	r.nodesAllow(b, allow, unsafe, secured)
-	if c := control.section(); c.present() {
-		c.required("user")
-		login := loginAs(c)
-		b.control = &login
-		c.close()
-	}
 	switch {
 	case b.kind == backend.Sentinel:
 		b.sentinel = r.sentinelSection(s.required("sentinel").section(), unsafe)

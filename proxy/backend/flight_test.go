@@ -1,0 +1,68 @@
+package backend
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// Flights are used again. Whatever still held one of a call that is over must not reach the next call's maker.
+func TestAFlightThatIsUsedAgainHearsNothingOfItsLastCall(t *testing.T) {
+	r := &Router{pool: &Pool{b: &Backend{}}}
+	first, second := &caller{client: newClient()}, &caller{client: newClient()}
+	f := r.flight(first, 1, 0, Key{}, 0)
+	f.keep([][]byte{[]byte("GET"), []byte("secret")})
+	was := f.id
+	f.Reply(was, 1, []byte("+OK\r\n"), true)
+	again := r.flight(second, 2, 0, Key{}, 0)
+	if again != f {
+		t.Fatal("the flight is not used again")
+	}
+	if len(again.args) != 0 || again.away || again.hops != 0 || len(again.head) != 0 {
+		t.Errorf("something of the last call is left: %+v", again)
+	}
+	for what, f := range map[string]func(){
+		"reply":   func() { again.Reply(was, 1, []byte("+stray\r\n"), true) },
+		"failure": func() { again.Fail(was, Lost) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("a late %s passes", what)
+				}
+			}()
+			f()
+		}()
+	}
+	if len(second.failed) != 0 || len(second.replies) != 0 {
+		t.Error("the second caller heard of the first one's call")
+	}
+}
+
+// The arguments lie in one piece of memory and none can run into the next.
+func TestAFlightKeepsArgumentsApart(t *testing.T) {
+	r := &Router{pool: &Pool{b: &Backend{}}}
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for range 2000 {
+		f := r.flight(&caller{client: newClient()}, 1, 0, Key{}, 0)
+		var args [][]byte
+		for i := range 1 + rnd.IntN(80) {
+			args = append(args, bytes.Repeat([]byte{byte(i)}, rnd.IntN(60)))
+		}
+		f.keep(args)
+		if fmt.Sprint(f.args) != fmt.Sprint(args) {
+			t.Fatal("arguments changed")
+		}
+		for i := range f.args {
+			_ = append(f.args[i], "xxxxxxxx"...)
+		}
+		if fmt.Sprint(f.args) != fmt.Sprint(args) {
+			t.Fatal("an argument runs into the next")
+		}
+		f.end()
+		if len(r.spare) > 1 {
+			t.Fatal("a flight is kept twice")
+		}
+	}
+}
