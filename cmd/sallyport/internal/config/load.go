@@ -66,6 +66,8 @@ func LoadNaming(path string, keep Keep) (*Config, Problems, []string) {
 	r.made.parsed.Seen = keep.Seen
 	c, problems := r.load(path)
 	r.made.parsed.Settle()
+	// What a configuration holds still names its reader: the one before must not live as long.
+	r.was, r.keep = &Config{}, Keep{}
 	return c, problems, r.named
 }
 
