@@ -53,7 +53,9 @@ func (s *session) account() {
 		n += int64(len(a)) + argCost
 	}
 	if a := s.apart; a != nil {
-		n += int64(a.subs.bytes)
+		if n += int64(a.subs.bytes); a.again != nil && a.again.chorus != nil {
+			n += int64(a.subs.bytes) // once more, to be asked for
+		}
 		if a.own != nil && (a.txn == nil || s.router != nil) { // else it is what the transaction counts
 			n += int64(a.own.Pipeline().Early())
 		}

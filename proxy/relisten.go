@@ -126,6 +126,7 @@ func (s *session) listenAgain() {
 	a.tainted = true
 	c := &chorus{s: s, own: a.own, calls: a.subs.calls()}
 	a.again.chorus = c
+	s.account()
 	c.sing()
 }
 
@@ -260,6 +261,7 @@ func (c *chorus) next() {
 	}
 	s := c.s
 	s.silence()
+	s.account()
 	s.apart.resumed = s.w.now()
 	s.w.count.Resubscribed[metrics.ListenersResumed]++
 	s.resume()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,6 +86,41 @@ func TestSubscriptionsSurviveAFailover(t *testing.T) {
 	if n := r.scrape(t).value(`sallyport_resubscriptions_total{result="resumed"}`); n < 2 {
 		t.Errorf("%v sessions are counted as subscribed again", n)
 	}
+}
+
+// However many channels there are, all of them are asked for, in calls of a size
+// that any node takes.
+func TestManySubscriptionsSurviveAFailover(t *testing.T) {
+	pair, r := overPair(t, 30*time.Second, nil)
+	c := r.login("root")
+	call := []string{"SUBSCRIBE"}
+	for i := range 3500 {
+		call = append(call, fmt.Sprint("channel", i))
+	}
+	for len(call) < 4000 {
+		call = append(call, fmt.Sprint(strings.Repeat("long", 250), len(call)))
+	}
+	if err := c.Send(call...); err != nil {
+		t.Fatal(err)
+	}
+	for range call[1:] {
+		if _, err := c.Receive(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := pair.Servers[0].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := pair.Promote(t.Context(), pair.Servers[1]); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "all channels are heard", func() bool {
+		all, err := pair.Servers[1].Do("PUBSUB", "CHANNELS")
+		list, _ := all.([]any)
+		return err == nil && len(list) == len(call)-1
+	})
+	r.want(r.login("root"), "1", "PUBLISH", "channel3499", "m")
+	hears(t, c, "[message channel3499 m]")
 }
 
 // Where no primary comes in time the session ends, and says why.

@@ -77,3 +77,27 @@ func TestAskingIsSentWithItsCallOrNotAtAll(t *testing.T) {
 		}
 	}
 }
+
+// Calls that wait for a node outside the Router count with those inside.
+func TestWhoWaitsForANodeIsBounded(t *testing.T) {
+	pool := &Pool{b: &Backend{}, l: &loop.Loop{}}
+	pool.b.control = newControl(&Options{}, func() *Login { return &Login{} })
+	r := &Router{pool: pool}
+	if r.Await() {
+		t.Fatal("a call waits although none may")
+	}
+	pool.b.opts.Routing.Wait = time.Second
+	r.parked = make([]*flight, maxParked-2)
+	for range 2 {
+		if !r.Await() {
+			t.Fatal("there is room, and a call may not wait")
+		}
+	}
+	if r.Await() || pool.Stats.Full != 1 {
+		t.Errorf("one more waits than may: %+v", pool.Stats)
+	}
+	r.Awaited(true)
+	if !r.Await() || pool.Stats.Waited != 3 || pool.Stats.GaveUp != 1 {
+		t.Errorf("a place that is free is not given: %+v", pool.Stats)
+	}
+}
