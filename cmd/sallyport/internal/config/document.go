@@ -77,7 +77,9 @@ func (r *reader) open(name string, at acl.Origin, path string) *document {
 	doc.text = text
 	doc.rows = strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
 	r.docs[name] = doc
+	r.rest()
 	r.parse(doc)
+	r.rest()
 	r.made.keep(doc)
 	return doc
 }
