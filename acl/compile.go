@@ -2,15 +2,10 @@ package acl
 
 import (
 	"maps"
-	"runtime"
 	"slices"
 	"strconv"
 	"time"
 )
-
-// yieldEvery is after how many users compiling lets others have its processor:
-// clients are served while thousands of users are read.
-const yieldEvery = 16
 
 // Compile builds a Policy. It returns every problem it finds, not only the
 // first; the Policy is nil if any of them is not a warning.
@@ -37,26 +32,25 @@ func Compile(src Source) (*Policy, []Problem) {
 		source:    src,
 		bare:      newSelector("root", Origin{}, len(c.lang.specs)),
 	}
+	p.source.Rest = nil
 	c.lang.passwords = src.Passwords
+	src.rest()
 	p.attrs = make([]attr, len(p.specs))
 	for id, spec := range p.specs {
 		p.attrs[id] = attrOf(spec, p.guard)
 	}
+	src.rest()
 	p.roles = c.compileRoles(src.Roles, src.Listeners)
 	p.roleNames = slices.Sorted(maps.Keys(p.roles))
 	c.compileTokens(p, src.Tokens, src.Listeners)
 	for i := range src.Users {
-		if i%yieldEvery == yieldEvery-1 {
-			runtime.Gosched()
-		}
+		src.rest()
 		if u := c.compileUser(p, &src.Users[i], src.Listeners); u != nil {
 			p.users[u.name] = u
 		}
 	}
 	for i := range src.ACLFile {
-		if i%yieldEvery == yieldEvery-1 {
-			runtime.Gosched()
-		}
+		src.rest()
 		if u := c.compileFileUser(p, &src.ACLFile[i]); u != nil {
 			p.users[u.name] = u
 		}
@@ -79,6 +73,7 @@ func Compile(src Source) (*Policy, []Problem) {
 	}
 	p.index()
 	c.warnWithoutEffect(p)
+	src.rest()
 	p.counters = src.Hits
 	p.counters.lend(p)
 	return p, c.problems

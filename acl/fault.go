@@ -94,7 +94,7 @@ func didYouMean(name string, candidates func(yield func(string) bool)) string {
 	}
 	best, found := "", limit+1
 	for c := range candidates {
-		if d := editDistance(name, c, found); d < found || d == found && found <= limit && c < best {
+		if d := EditDistance(name, c, found); d < found || d == found && found <= limit && c < best {
 			best, found = c, d
 		}
 	}
@@ -104,9 +104,10 @@ func didYouMean(name string, candidates func(yield func(string) bool)) string {
 	return "did you mean " + strconv.Quote(best) + "?"
 }
 
-// editDistance counts insertions, deletions, changes and swaps of neighbours
-// that turn a into b. Anything above limit may come back as limit+1.
-func editDistance(a, b string, limit int) int {
+// EditDistance counts insertions, deletions, changes and swaps of neighbours
+// that turn a into b. Anything above limit may come back as limit+1: words whose
+// lengths differ by more are not looked at.
+func EditDistance(a, b string, limit int) int {
 	if len(a)-len(b) > limit || len(b)-len(a) > limit {
 		return limit + 1
 	}

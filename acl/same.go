@@ -12,7 +12,7 @@ func (p *Policy) CompiledFrom(src *Source) bool {
 		return false
 	}
 	a, b := *src, p.source
-	a.Table, a.Hits, a.Now = nil, nil, b.Now
+	a.Table, a.Hits, a.Rest, a.Now = nil, nil, nil, b.Now
 	b.Table, b.Hits = nil, nil
 	return reflect.DeepEqual(&a, &b)
 }

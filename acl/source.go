@@ -69,6 +69,16 @@ type Source struct {
 	// Hits owns the rules' counters, so that they outlive a reload; nil: nothing
 	// is counted.
 	Hits *Hits
+
+	// Rest is called between the parts of the work, whoever is served meanwhile
+	// being more urgent; nil: nobody is.
+	Rest func()
+}
+
+func (src *Source) rest() {
+	if src.Rest != nil {
+		src.Rest()
+	}
 }
 
 // Note is what an operator says of an entry beside what it grants.

@@ -44,6 +44,10 @@ func (c cpuTime) minus(earlier cpuTime) cpuTime {
 	return cpuTime{c.user - earlier.user, c.system - earlier.system, c.total - earlier.total}
 }
 
+func (c cpuTime) plus(other cpuTime) cpuTime {
+	return cpuTime{c.user + other.user, c.system + other.system, c.total + other.total}
+}
+
 // middle is halfway between two readings.
 func middle(a, b cpuTime) cpuTime {
 	return cpuTime{(a.user + b.user) / 2, (a.system + b.system) / 2, (a.total + b.total) / 2}

@@ -26,6 +26,9 @@ func runLoad(ctx context.Context, t *target, pki credentials, p point, requests 
 	}
 	args := []string{"-h", host, "-p", port, "-t", p.Command, "-d", strconv.Itoa(p.Size), "-c", strconv.Itoa(p.Clients),
 		"-P", strconv.Itoa(p.Pipeline), "-n", strconv.Itoa(requests), "--csv"}
+	if p.Command == "mset" {
+		args = append(args, "-r", splitKeyspace)
+	}
 	if p.Listener == "mtls" {
 		args = append(args, "--tls", "--cert", pki.clientCert, "--key", pki.clientKey, "--cacert", pki.ca)
 	}
@@ -44,7 +47,11 @@ func runLoad(ctx context.Context, t *target, pki credentials, p point, requests 
 	if complaint := complaints(stderr.String()); err != nil || complaint != "" {
 		return load{}, fmt.Errorf("redis-benchmark through %s: %s (%v)", t.name, complaint, err)
 	}
-	result, err := parseCSV(stdout.String(), p.Command)
+	title := p.Command
+	if title == "mset" {
+		title = "mset (10 keys)"
+	}
+	result, err := parseCSV(stdout.String(), title)
 	if err != nil {
 		return load{}, fmt.Errorf("redis-benchmark through %s: %w", t.name, err)
 	}

@@ -202,6 +202,9 @@ func (f *field) start(ctx context.Context, o options, root string) (err error) {
 	if f.rig.tls, err = redistest.Open(ctx, redistest.TLS(f.rig.pki.serverCert, f.rig.pki.serverKey, f.rig.pki.ca)); err != nil {
 		return err
 	}
+	if err := f.rig.startShards(ctx); err != nil {
+		return err
+	}
 	if !o.baseline {
 		if err := f.startOwn(ctx, o.sallyport, root); err != nil {
 			return err
@@ -281,5 +284,5 @@ func (f *field) stop() error {
 			errs = append(errs, s.Close())
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, f.rig.closeShards())...)
 }

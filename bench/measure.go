@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/proxy/redistest"
 )
 
 // figures are what one run gave, per request.
@@ -101,7 +103,11 @@ func measureOnce(ctx context.Context, r *rig, t *target, p point) (figures, erro
 			if done.err != nil {
 				return figures{}, errors.Join(t.alive(), done.err)
 			}
-			return watch.figures(p.Requests, done.load)
+			each, err := watch.perRequest(p.Requests)
+			if err != nil {
+				return figures{}, err
+			}
+			return watch.figures(p.Requests, each, done.load)
 		}
 	}
 }
@@ -174,9 +180,10 @@ func (w *watcher) sample() (sample, error) {
 	}, nil
 }
 
-// figures divides what happened between the first and the last sample.
-func (w *watcher) figures(requests int, l load) (figures, error) {
-	n := float64(w.last.requests - w.first.requests)
+// figures divides what happened between the first and the last sample; perCommand is how many requests a command at the
+// watched node stands for.
+func (w *watcher) figures(requests int, perCommand float64, l load) (figures, error) {
+	n := float64(w.last.requests-w.first.requests) * perCommand
 	if w.last.at.IsZero() || n < leastShare*float64(requests) {
 		return figures{}, fmt.Errorf("%s: %w", w.target.name, errTooShort)
 	}
@@ -232,6 +239,12 @@ func readBoth(t *target) (cpu [2]cpuTime, err error) {
 			return cpu, err
 		}
 	}
-	cpu[1], err = readCPU(t.redis.Pid())
-	return cpu, err
+	for _, s := range append([]*redistest.Server{t.redis}, t.beside...) {
+		one, err := readCPU(s.Pid())
+		if err != nil {
+			return cpu, err
+		}
+		cpu[1] = cpu[1].plus(one)
+	}
+	return cpu, nil
 }

@@ -126,17 +126,17 @@ func TestWatcher(t *testing.T) {
 	}
 	l := load{p50: 300 * time.Microsecond, p99: 2 * time.Millisecond}
 	t.Run("divides what lies between the samples", func(t *testing.T) {
-		got, err := w.figures(100_000, l)
+		got, err := w.figures(100_000, 1, l)
 		want := figures{Rate: 100_000, ProxyCPU: 8, ProxyUser: 0.25, RedisCPU: 2, P50: 300, P99: 2000}
 		if err != nil || got != want {
 			t.Fatalf("%+v, %v", got, err)
 		}
 	})
 	t.Run("refuses a window that saw too little of the run", func(t *testing.T) {
-		if _, err := w.figures(1_000_000, l); !errors.Is(err, errTooShort) {
+		if _, err := w.figures(1_000_000, 1, l); !errors.Is(err, errTooShort) {
 			t.Fatalf("error: %v", err)
 		}
-		if _, err := (&watcher{target: w.target}).figures(10, l); !errors.Is(err, errTooShort) {
+		if _, err := (&watcher{target: w.target}).figures(10, 1, l); !errors.Is(err, errTooShort) {
 			t.Fatalf("without a sample: %v", err)
 		}
 	})

@@ -7,8 +7,8 @@ import (
 
 // point is one scenario: what redis-benchmark sends, and through which kind of listener.
 type point struct {
-	Listener string // "mtls" or "plain"
-	Command  string // "get" or "set"; "mix" of both; "full" and "resumed" handshakes; "idle"
+	Listener string // "mtls" or "plain"; "sharded": plaintext, over four nodes
+	Command  string // "get" or "set"; "mset" of ten keys; "mix" of GET and SET; "full" and "resumed" handshakes; "idle"
 	Size     int    // bytes of the value
 	Clients  int
 	Pipeline int
@@ -50,6 +50,10 @@ var points = []point{
 	{Listener: "plain", Command: "set", Size: 64, Clients: 50, Pipeline: 16, Requests: 400_000},
 	{Listener: "plain", Command: "get", Size: 64, Clients: 50, Pipeline: 64, Requests: 800_000},
 	{Listener: "plain", Command: "set", Size: 64, Clients: 50, Pipeline: 64, Requests: 800_000},
+
+	{Listener: "sharded", Command: "mset", Size: 64, Clients: 50, Pipeline: 1, Requests: 40_000, Extra: true},
+	{Listener: "sharded", Command: "mset", Size: 64, Clients: 50, Pipeline: 16, Requests: 150_000},
+	{Listener: "sharded", Command: "mset", Size: 64, Clients: 50, Pipeline: 64, Requests: 200_000},
 
 	{Listener: "mtls", Command: "get", Size: 64, Clients: 1, Pipeline: 1, Requests: 15_000},
 	{Listener: "mtls", Command: "get", Size: 1024, Clients: 50, Pipeline: 16, Requests: 200_000},
@@ -114,6 +118,9 @@ type goal struct {
 const (
 	own    = "sallyport"
 	ownACL = "sallyport-acl" // the same process, as a user with a twenty-rule ACL
+
+	ownShards  = "sallyport-shards"  // the same process, before four nodes
+	peerShards = "nutcracker-shards" // twemproxy before the same four
 )
 
 // small matches the 64-byte points of one pipeline depth with 50 clients, through one kind of listener.
@@ -155,6 +162,9 @@ var goals = []goal{
 	{small("plain", 1), own, "nutcracker", proxyCPU, 1.10, 0.85},
 	{small("plain", 16), own, "nutcracker", proxyCPU, 0.50, 0.35},
 	{small("plain", 64), own, "nutcracker", proxyCPU, 0.20, 0.13},
+	{exactly("sharded-mset-64-c50-P1"), ownShards, peerShards, proxyCPU, 1.10, 0.85},
+	{exactly("sharded-mset-64-c50-P16"), ownShards, peerShards, proxyCPU, 0.50, 0.40},
+	{exactly("sharded-mset-64-c50-P64"), ownShards, peerShards, proxyCPU, 0.50, 0.35},
 	{small("plain", 1), own, "predixy", proxyCPU, 1.20, 0.95},
 	{small("plain", 16), own, "predixy", proxyCPU, 0.75, 0.55},
 	{small("plain", 64), own, "predixy", proxyCPU, 0.50, 0.35},

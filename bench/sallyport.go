@@ -23,8 +23,8 @@ func buildSallyport(ctx context.Context, root string) (string, error) {
 	return binary, nil
 }
 
-// startSallyport runs one sallyport with an mTLS and a plaintext listener and returns it as two targets over the same
-// process: as a user who may do everything, and as one with a twenty-rule ACL. Only the first owns the process.
+// startSallyport runs one sallyport with an mTLS and two plaintext listeners and returns it as three targets over the same
+// process: as a user who may do everything, as one with a twenty-rule ACL, and before four shards. Only the first owns the process.
 func startSallyport(ctx context.Context, r *rig, binary string) ([]*target, error) {
 	dir := filepath.Join(r.dir, own)
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -36,7 +36,7 @@ func startSallyport(ctx context.Context, r *rig, binary string) ([]*target, erro
 		return nil, err
 	}
 	addresses := map[string]string{}
-	for _, listener := range []string{"mtls", "plain"} {
+	for _, listener := range []string{"mtls", "plain", "sharded"} {
 		address, _, err := freeAddress()
 		if err != nil {
 			return nil, err
@@ -58,7 +58,11 @@ func startSallyport(ctx context.Context, r *rig, binary string) ([]*target, erro
 		name: ownACL, version: everything.version, address: addresses,
 		user: "ruled", password: password, pid: everything.pid, redis: r.plain, logPath: everything.logPath,
 	}
-	return []*target{everything, ruled}, nil
+	spread := &target{
+		name: ownShards, version: everything.version, address: addresses,
+		user: "bench", password: password, pid: everything.pid, redis: r.shards[0], beside: r.shards[1:], logPath: everything.logPath,
+	}
+	return []*target{everything, ruled, spread}, nil
 }
 
 // ownVersion is the second word of what sallyport version prints: "dev" has no digits to find it by.
@@ -85,11 +89,11 @@ func benchConfig(r *rig, addresses map[string]string) string {
   - name: plain
     address: ` + addresses["plain"] + `
     backend: main
-backends:
+` + shardsListener(r, addresses) + `backends:
   main:
     topology: standalone
     nodes: [` + r.plain.Addr() + `]
-policy:
+` + shardsConfig(r) + `policy:
   file: policy.yaml
 events:
   - sink: stdout

@@ -20,10 +20,11 @@ import (
 type target struct {
 	name           string
 	version        string
-	address        map[string]string // by kind of listener
-	user, password string            // what redis-benchmark logs in with; empty: not at all
-	pid            int               // the proxy's; 0: there is no proxy, Redis itself is the target
-	redis          *redistest.Server // behind the proxy, or the target itself
+	address        map[string]string   // by kind of listener
+	user, password string              // what redis-benchmark logs in with; empty: not at all
+	pid            int                 // the proxy's; 0: there is no proxy, Redis itself is the target
+	redis          *redistest.Server   // behind the proxy, or the target itself
+	beside         []*redistest.Server // the other nodes, where keys are spread over several
 	process        *redistest.Process
 	logPath        string
 
@@ -56,9 +57,10 @@ func (t *target) alive() error {
 type rig struct {
 	dir     string // everything the benchmark writes but its results
 	pki     credentials
-	plain   *redistest.Server // behind every proxy
-	tls     *redistest.Server // native TLS, for reference
-	threads int               // haproxy's nbthread
+	plain   *redistest.Server   // behind every proxy
+	tls     *redistest.Server   // native TLS, for reference
+	shards  []*redistest.Server // that keys are spread over
+	threads int                 // haproxy's nbthread
 }
 
 // peer is a program measured for comparison.
@@ -76,6 +78,7 @@ var peers = []peer{
 	{name: "stunnel", listener: "mtls", binaries: []string{"stunnel4", "stunnel"}, version: []string{"-version"}, prepare: prepareStunnel},
 	{name: "ghostunnel", listener: "mtls", binaries: []string{"ghostunnel"}, prepare: prepareGhostunnel},
 	{name: "nutcracker", listener: "plain", binaries: []string{"nutcracker"}, version: []string{"-V"}, prepare: prepareNutcracker},
+	{name: peerShards, listener: "sharded", binaries: []string{"nutcracker"}, version: []string{"-V"}, prepare: prepareShardedNutcracker},
 	{name: "predixy", listener: "plain", binaries: []string{"predixy"}, version: []string{"--version"}, prepare: preparePredixy},
 }
 
@@ -194,6 +197,9 @@ func (p peer) start(ctx context.Context, r *rig, path string) (*target, error) {
 		version = versionOf(ctx, binary, p.version)
 	}
 	t := &target{name: p.name, version: version, address: map[string]string{p.listener: listen}, redis: r.plain}
+	if p.listener == "sharded" {
+		t.redis, t.beside = r.shards[0], r.shards[1:]
+	}
 	return t, t.launch(ctx, dir, binary, args)
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -283,6 +284,15 @@ func TestConnectionsOfLoginsAreBounded(t *testing.T) {
 		_, err := c.Do("GET", "carol:k")
 		return err != nil && err.Error() == "ERR backend connection limit reached"
 	})
+	// A reload that allows more takes effect at once.
+	next := r.options
+	o := next.Backends["main"]
+	o.Connections.Logins = 3
+	next.Backends = map[string]backend.Options{"main": o}
+	if err := r.server.Reload(next); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 10*time.Second, "the third is let in", func() bool { _, err := c.Do("GET", "carol:k"); return err == nil })
 }
 
 func TestManySessionsOfManyUsersNeverMix(t *testing.T) {
@@ -452,4 +462,38 @@ func mingleOver(c *redistest.Client, r *rand.Rand) error {
 		}
 	}
 	return nil
+}
+
+func TestALoginIsItsUsersHoweverThatProvesItself(t *testing.T) {
+	p, node := newIDP(t), redistest.Start(t)
+	logins := cast(t, t.TempDir(), node)
+	r := withRig(t, node.Addr(), func(s *setup) {
+		personal(logins)(s)
+		s.auth.Tokens = p.verifier
+		s.source = func(src *acl.Source) {
+			src.Modes.Guard, src.Guard.Never = acl.Off, []acl.Text{}
+			src.Roles = append(src.Roles, acl.RoleSource{Name: text("reader"), Rules: text("+@all ~*")})
+			src.Tokens = []acl.TokenSource{{Name: text("corp"), Roles: texts("reader")}}
+			edit(src, "alice").Token = &acl.TokenUserSource{Issuer: text("corp"), Subject: text("oid-alice")}
+			edit(src, "bob").Certificates = []acl.CertificateSource{{CN: texts("bob")}}
+			src.Users = slices.DeleteFunc(src.Users, func(u acl.UserSource) bool { return u.Name.Value == "carol" })
+		}
+	})
+	c := r.dial("plain", nil)
+	r.want(c, "OK", "AUTH", "oid-alice", p.sign("k1", "oid-alice", time.Hour))
+	r.want(c, "OK", "SET", "alice:k", "v")
+	r.want(c, noPermission, "SET", "bob:k", "v")
+	c = r.dial("gateway", r.clientTLS("bob")) // by the certificate alone
+	r.want(c, "OK", "SET", "bob:k", "v")
+	r.want(c, noPermission, "SET", "alice:k", "v")
+	// A name that nothing but a token claims is no user of the policy, and has not
+	// the login of one that it once had.
+	c = r.dial("plain", nil)
+	r.want(c, "OK", "AUTH", "carol", p.sign("k1", "carol", time.Hour, "roles", []string{"readers"}))
+	r.want(c, "OK", "SET", "anybody:k", "as the backend's user")
+	for line := range strings.Lines(fmt.Sprint(told(t, node, "CLIENT", "LIST"))) {
+		if strings.Contains(line, "user=node-carol") {
+			t.Error("the login of a user that there is not is in use")
+		}
+	}
 }

@@ -57,7 +57,7 @@ type SessionInfo struct {
 // Sessions gives a page of the open sessions. Each loop is asked, and keeps no
 // more than a page for it. Not to be called on a loop.
 func (s *Server) Sessions(ctx context.Context, q SessionQuery) (*SessionPage, error) {
-	pages := ask(s, func(w *worker) []SessionInfo { return w.page(&q) })
+	pages := askLater(s, func(w *worker, say func([]SessionInfo)) { w.page(&q, say) })
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -75,30 +75,30 @@ func (s *Server) Sessions(ctx context.Context, q SessionQuery) (*SessionPage, er
 	return page, nil
 }
 
-// page gives the first sessions of this loop that the query picks, one more than
+// page says the first sessions of this loop that the query picks, one more than
 // it asks for if there are more.
-func (w *worker) page(q *SessionQuery) []SessionInfo {
+func (w *worker) page(q *SessionQuery, say func([]SessionInfo)) {
 	var picked []*session
 	most := uint64(math.MaxUint64) // those above it are on a later page
 	byID := func(a, b *session) int { return cmp.Compare(a.facts.id, b.facts.id) }
-	for s := w.sessions; s != nil; s = s.next {
+	w.walk(func(s *session) {
 		if s.ended || s.facts.id <= q.After || s.facts.id > most || q.Listener != "" && s.facts.listener != q.Listener ||
 			q.User != "" && (s.user == nil || s.user.Name() != q.User) {
-			continue
+			return
 		}
 		if picked = append(picked, s); len(picked) == 2*(q.Limit+1) {
 			slices.SortFunc(picked, byID)
 			picked = picked[:q.Limit+1]
 			most = picked[q.Limit].facts.id
 		}
-	}
-	slices.SortFunc(picked, byID)
-	picked = picked[:min(len(picked), q.Limit+1)]
-	infos := make([]SessionInfo, len(picked))
-	for i, s := range picked {
-		infos[i] = s.overview()
-	}
-	return infos
+	}, func() {
+		slices.SortFunc(picked, byID)
+		infos := make([]SessionInfo, 0, len(picked))
+		for _, s := range picked[:min(len(picked), q.Limit+1)] {
+			infos = append(infos, s.overview())
+		}
+		say(infos)
+	})
 }
 
 // overview says who the session is. What a client chose is made fit to be shown.

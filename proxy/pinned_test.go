@@ -402,9 +402,9 @@ func TestWhoMayListenNoMoreIsEnded(t *testing.T) {
 	}
 }
 
-// Who comes, asks for a connection and leaves, again and again, has no more of them
-// under way to a node that does not answer than it may have.
-func TestWhoLeavesHoldsItsPlaceWhileTheNodeDoesNotAnswer(t *testing.T) {
+// Connections that are under way to a node which does not answer count as any. Who
+// leaves has them end at once, and the places are free again.
+func TestWhoLeavesHasNothingUnderWayToANodeThatDoesNotAnswer(t *testing.T) {
 	node := redistest.Start(t)
 	before, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -412,7 +412,7 @@ func TestWhoLeavesHoldsItsPlaceWhileTheNodeDoesNotAnswer(t *testing.T) {
 	}
 	defer before.Close()
 	var silent atomic.Bool
-	var asked atomic.Int32 // and not answered
+	var asked, open atomic.Int32 // and not answered
 	go func() {
 		for {
 			in, err := before.Accept()
@@ -422,6 +422,11 @@ func TestWhoLeavesHoldsItsPlaceWhileTheNodeDoesNotAnswer(t *testing.T) {
 			defer in.Close()
 			if silent.Load() {
 				asked.Add(1)
+				open.Add(1)
+				go func() {
+					io.Copy(io.Discard, in)
+					open.Add(-1)
+				}()
 				continue
 			}
 			out, err := net.Dial("tcp", node.Addr())
@@ -433,30 +438,38 @@ func TestWhoLeavesHoldsItsPlaceWhileTheNodeDoesNotAnswer(t *testing.T) {
 			go io.Copy(out, in)
 		}
 	}()
-	r := withRig(t, before.Addr().String(), func(s *setup) { s.backend.Connections.PerUser = 3 })
+	r := withRig(t, before.Addr().String(), func(s *setup) {
+		s.backend.Connections.PerUser = 3
+		s.backend.DialTimeout = time.Minute
+	})
 	silent.Store(true)
+	begin := []byte("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2097152\r\nx") // half a big request
+	var waiting []net.Conn
 	for i := range int32(3) {
 		conn, err := net.Dial("tcp", r.addr("plain"))
 		if err != nil {
 			t.Fatal(err)
 		}
+		waiting = append(waiting, conn)
 		c := redistest.NewClient(conn)
 		r.want(c, "OK", "AUTH", "root", "root-pw")
-		if err := c.Send("WATCH", "k"); err != nil {
+		call := redistest.Encode("WATCH", "k")
+		if i == 2 {
+			call = begin
+		}
+		if err := c.Write(call); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, 10*time.Second, "it is under way", func() bool { return asked.Load() == i+1 })
-		conn.(*net.TCPConn).SetLinger(0) // by a reset: nothing is owed to it any more
-		c.Close()
 	}
-	eventually(t, 10*time.Second, "all have left", func() bool {
-		n := 0
-		for _, e := range r.events.all() {
-			if e.is("close_conn") {
-				n++
-			}
-		}
-		return n == 3
-	})
 	r.want(r.login("root"), "ERR backend connection limit reached", "WATCH", "k")
+	for _, conn := range waiting {
+		conn.(*net.TCPConn).SetLinger(0) // by a reset: nothing is owed to it any more
+		conn.Close()
+	}
+	eventually(t, 10*time.Second, "nothing is under way any more", func() bool { return open.Load() == 0 })
+	if err := r.login("root").Send("WATCH", "k"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 10*time.Second, "the next one has a place", func() bool { return asked.Load() == 4 })
 }

@@ -557,3 +557,27 @@ func TestAReplicaThatIsLoadingIsWaitedFor(t *testing.T) {
 		t.Errorf("it was asked %d times", n)
 	}
 }
+
+// A replica that comes into step later is found without waiting for the next usual look.
+func TestAReplicaThatComesIntoStepIsReadFromSoon(t *testing.T) {
+	g := redistest.StartReplicated(t, 1)
+	primary, replica := g.Servers[0], g.Servers[1]
+	if _, err := replica.Do("REPLICAOF", "127.0.0.1", "1"); err != nil {
+		t.Fatal(err)
+	}
+	r := withRig(t, "", func(s *setup) {
+		s.backend.Nodes = endpoints([]string{primary.Addr(), replica.Addr()})
+		s.backend.Routing = backend.Routing{Kind: backend.Replicated, Reads: backend.ReadPreferReplica, Refresh: time.Hour, Wait: time.Second}
+	})
+	c := r.login("root")
+	r.want(c, "OK", "SET", "k", "v")
+	before := calls(t, replica, "get")
+	r.want(c, "v", "GET", "k")
+	if after := calls(t, replica, "get"); after != before {
+		t.Error("a replica without a primary was read from")
+	}
+	if err := g.Promote(t.Context(), primary); err != nil {
+		t.Fatal(err)
+	}
+	r.reaches(c, replica, "k")
+}

@@ -63,6 +63,7 @@ func (s *Server) Reload(o Options) error {
 	for name, b := range s.backends.Load().now {
 		b.SetLogin(o.Backends[name].User, o.Backends[name].Password, o.Backends[name].TLS)
 		b.SetControlLogin(o.Backends[name].Routing)
+		b.SetConnections(o.Backends[name].Connections)
 		b.SetDiscover(o.Backends[name].Discover)
 		others = b.SetLogins(o.Backends[name].Logins) || others
 	}

@@ -189,7 +189,7 @@ const (
 func (s *session) split(how merge, args [][]byte) {
 	pieces, ok := s.cutUp(args)
 	if !ok {
-		s.fail(errSlotUnowned)
+		s.unowned()
 		return
 	}
 	g := s.gather(how, len(pieces))

@@ -44,12 +44,13 @@ type side struct {
 }
 
 const (
-	errSides      = "CROSSSLOT Keys in request belong to different backends"
-	errBoundSide  = "CROSSSLOT this session is bound to another backend, by what it watches or listens to"
-	errSidePoints = "ERR SORT with BY or GET is not supported over several backends: the keys may be on another one"
-	errSideModes  = "ERR this mode is not supported over several backends: it would hold on one of them"
-	errSidesTxn   = "its keys belong to different backends"
-	errSideBound  = "this session is bound to another backend, by what it watches or listens to"
+	errSides       = "CROSSSLOT Keys in request belong to different backends"
+	errBoundSide   = "CROSSSLOT this session is bound to another backend, by what it watches or listens to"
+	errSidePoints  = "ERR SORT with BY or GET is not supported over several backends: the keys may be on another one"
+	errNoDatabases = "ERR SELECT is not allowed in cluster mode"
+	errSideModes   = "ERR this mode is not supported over several backends: it would hold on one of them"
+	errSidesTxn    = "its keys belong to different backends"
+	errSideBound   = "this session is bound to another backend, by what it watches or listens to"
 )
 
 // enter begins a session of a listener with routes, at the backend for all else.
@@ -75,6 +76,11 @@ func (x *routes) unite() {
 		name := x.sides[i].name
 		x.to[i] = slices.IndexFunc(x.sides, func(d side) bool { return d.name == name })
 	}
+}
+
+// clustered reports that one of the backends is a cluster, which has database 0 alone.
+func (x *routes) clustered() bool {
+	return slices.ContainsFunc(x.sides, func(d side) bool { return d.router != nil && d.router.Clustered() })
 }
 
 // of is the side that has a key.

@@ -607,3 +607,109 @@ func TestAUsersOwnBackendHasWhatNoPrefixNames(t *testing.T) {
 		v.want(c, "carol's", "GET", "plain")
 	}
 }
+
+// A subscription whose node is lost is had again at the backend where it was,
+// wherever the session's last call went.
+func TestASubscriptionIsHadAgainAtItsOwnBackend(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t)
+	v := overRoutes(t, nodes, shop, func(s *setup) {
+		s.backend.Routing = backend.Routing{Kind: backend.Sharded, Ranges: []backend.SlotRange{{Low: 0, High: backend.Slots - 1}}, Wait: 20 * time.Second}
+	})
+	c, other := v.login("root"), v.login("root")
+	if _, err := c.Do("HELLO", "3"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Send("SUBSCRIBE", "ch"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Receive(); err != nil || fmt.Sprint(got) != "[subscribe ch 1]" {
+		t.Fatal(got, err)
+	}
+	v.want(other, "OK", "SET", "cart:1", "apples")
+	v.want(c, "apples", "GET", "cart:1") // the session is at another backend
+	if err := nodes["main"][0].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := nodes["main"][0].Restart(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, "somebody hears again", func() bool {
+		got, err := other.Do("PUBLISH", "ch", "m")
+		return err == nil && got == int64(1)
+	})
+	if got, err := c.Receive(); err != nil || fmt.Sprint(got) != "[message ch m]" {
+		t.Fatalf("heard %v, %v", got, err)
+	}
+	v.want(c, "apples", "GET", "cart:1")
+	for name, ns := range nodes {
+		for _, n := range ns {
+			got := told(t, n, "PUBSUB", "CHANNELS")
+			if there := fmt.Sprint(got) == "[ch]"; there != (name == "main") {
+				t.Errorf("channels at %s: %v", name, got)
+			}
+		}
+	}
+}
+
+// A cluster beside a single node: each answers for its own keys, and no transaction
+// leads a session to a database that one of them doesn't have.
+func TestAClusterAndASingleNodeStandBesideEachOther(t *testing.T) {
+	t.Parallel()
+	cluster, single := redistest.StartCluster(t, 3, 0), redistest.Start(t)
+	table, err := backend.NewPrefixes("main", []backend.Prefix{{Prefix: "cart:", Backend: "one"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := withRig(t, "", func(s *setup) {
+		s.source = func(src *acl.Source) { src.Modes.Guard, src.Guard.Never = acl.Off, []acl.Text{} }
+		s.backend.Nodes = endpoints(cluster.Addrs()[:1])
+		s.backend.Routing = backend.Routing{Kind: backend.Cluster, Wait: 10 * time.Second}
+		s.others = map[string]backend.Options{"one": {Nodes: endpoints([]string{single.Addr()})}}
+		s.listen = func(_ *rig, l []proxy.ListenerOptions) {
+			for i := range l {
+				l[i].Routes = table
+			}
+		}
+	})
+	c := r.login("root")
+	mset, mget, want := []string{"MSET"}, []string{"MGET"}, []string(nil)
+	for i := range 200 {
+		k := fmt.Sprint([]string{"cart:", "user:", "x"}[i%3], i)
+		mset, mget, want = append(mset, k, k), append(mget, k), append(want, k)
+	}
+	for range 3 { // before and after EXECs, with the shards' and the node's replies in between
+		r.want(c, "OK", mset...)
+		r.want(c, "["+strings.Join(want, " ")+"]", mget...)
+		r.want(c, "OK", "MULTI")
+		r.want(c, "QUEUED", "GET", "cart:0")
+		r.want(c, "QUEUED", "SELECT", "0")
+		r.want(c, "[cart:0 OK]", "EXEC")
+		r.want(c, "OK", "MULTI")
+		r.want(c, "QUEUED", "GET", "user:1")
+		r.want(c, "[user:1]", "EXEC")
+	}
+	r.want(c, "200", "DBSIZE")
+	if got := scanAll(t, c, nil); len(got) != 200 {
+		t.Errorf("SCAN: %d of 200 keys", len(got))
+	}
+	r.want(c, "OK", "MULTI")
+	r.fails(c, "ERR SELECT is not allowed in cluster mode", "SELECT", "1")
+	r.want(c, "QUEUED", "SET", "cart:0", "astray")
+	r.fails(c, "EXECABORT", "EXEC")
+	r.fails(c, "ERR SELECT is not allowed in cluster mode", "SELECT", "1")
+	r.want(c, "cart:0", "GET", "cart:0")
+	r.fails(c, "CROSSSLOT Keys in request don't hash", "SUNION", "user:1", "user:4")
+	r.fails(c, "CROSSSLOT Keys in request belong to different backends", "SUNION", "user:1", "cart:0")
+	if got, err := c.Do("CLUSTER", "SLOTS"); err != nil || len(got.([]any)) != 1 {
+		t.Errorf("CLUSTER SLOTS: %v, %v", got, err)
+	}
+	for _, n := range cluster.Servers {
+		for _, k := range told(t, n, "KEYS", "cart:*").([]any) {
+			t.Errorf("%v is in the cluster", k)
+		}
+	}
+	if got := told(t, single, "DBSIZE"); got != int64(67) {
+		t.Errorf("%v of 67 keys are at the single node", got)
+	}
+}

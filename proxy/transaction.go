@@ -158,7 +158,14 @@ func (s *session) queueSelect(args [][]byte) bool {
 		s.fail(errDBRange)
 		return false
 	}
-	if s.router != nil && s.router.Clustered() && s.routes == nil {
+	switch {
+	case s.routes != nil:
+		if n != 0 && s.routes.clustered() {
+			s.apart.txn.dirty = true
+			s.fail(errNoDatabases)
+			return false
+		}
+	case s.router != nil && s.router.Clustered():
 		return true // its node answers, and stays where it is
 	}
 	if t := s.apart.txn; !t.dirty {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/proxy/audit"
 )
 
 // crowded is a stage whose loop has so many sessions, the last one to come first.
@@ -173,6 +174,26 @@ func TestWhatAPolicyTakesAwayIsGoneThoughALaterOneGivesItBack(t *testing.T) {
 		if !s.finishing && !s.ended {
 			t.Fatalf("session %d outlived its user", s.facts.id)
 		}
+	}
+}
+
+// A session that lost its right to listen hears nothing, though no walk has come to it.
+func TestWhatASessionMayNotHearAnyMoreIsNotToldOnTheWay(t *testing.T) {
+	st, all := crowded(t, 2*walkAtOnce)
+	mayHear, mayNot := all[0], all[1]
+	st.w.oblige(func(s *session) {
+		if s != mayHear {
+			s.cutOff(audit.CloseKilled)
+		}
+	})
+	for _, s := range []*session{mayHear, mayNot} {
+		s.Push([]byte("+news\r\n"), true)
+	}
+	if told := string(mayNot.port.Out()); told != "" {
+		t.Errorf("it was told %q", told)
+	}
+	if told := string(mayHear.port.Out()); told != "+news\r\n" {
+		t.Errorf("who may hear it was told %q", told)
 	}
 }
 

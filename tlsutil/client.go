@@ -95,28 +95,14 @@ func (c *Client) Files() []string {
 	return fileList(o.CAFile, o.CertificateFile, o.KeyFile)
 }
 
-// loadClientGeneration reads again what changes while being read, as
-// loadGeneration does.
-func loadClientGeneration(opts ClientOptions) (g *clientGeneration, err error) {
+// loadClientGeneration reads and checks the files for opts.
+func loadClientGeneration(opts ClientOptions) (*clientGeneration, error) {
 	if opts.now == nil {
 		opts.now = time.Now
 	}
 	parsed := opts.Parsed
-	opts.Parsed = nil // of this load alone
-	var seen [sha256.Size]byte
-	for n := range loadAttempts {
-		l := newLoader(opts.now(), parsed)
-		l.again = n > 0
-		if g = l.clientGeneration(opts); g != nil {
-			return g, nil
-		}
-		err = l.err()
-		if l.digest() == seen {
-			break
-		}
-		seen = l.digest()
-	}
-	return nil, err
+	opts.Parsed = nil // of this load alone: it knows other backends' keys
+	return settled(opts.now, parsed, func(l *loader) *clientGeneration { return l.clientGeneration(opts) })
 }
 
 // clientGeneration gives nil when faults were noted.

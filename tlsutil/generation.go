@@ -38,21 +38,26 @@ type generation struct {
 // loadAttempts bounds how often files are read that change while being read.
 const loadAttempts = 3
 
-// loadGeneration reads and checks the files for opts. Where they don't fit and
-// also differ from one reading to the next, somebody is just replacing them
-// (the link of a Kubernetes volume may be swapped between certificate and key),
-// so they are read again.
-func loadGeneration(opts ServerOptions) (g *generation, err error) {
+// loadGeneration reads and checks the files for opts.
+func loadGeneration(opts ServerOptions) (*generation, error) {
 	if opts.now == nil {
 		opts.now = time.Now
 	}
 	parsed := opts.Parsed
 	opts.Parsed = nil // of this load alone: it knows other listeners' keys
+	return settled(opts.now, parsed, func(l *loader) *generation { return l.generation(opts) })
+}
+
+// settled gives what files amount to, or why they don't fit: nil of load says that
+// faults were noted. Where they also differ from one reading to the next, somebody
+// is just replacing them (the link of a Kubernetes volume may be swapped between
+// certificate and key), so they are read again.
+func settled[G any](now func() time.Time, parsed *Parsed, load func(*loader) *G) (g *G, err error) {
 	var seen [sha256.Size]byte
 	for n := range loadAttempts {
-		l := newLoader(opts.now(), parsed)
+		l := newLoader(now(), parsed)
 		l.again = n > 0
-		if g = l.generation(opts); g != nil {
+		if g = load(l); g != nil {
 			return g, nil
 		}
 		err = l.err()

@@ -28,7 +28,7 @@ import (
 
 // documents are what people read before they read code.
 var documents = []string{
-	"README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "DIFFERENCES.md", "EVENTS.md", "bench/README.md", "deploy/README.md",
+	"README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "DIFFERENCES.md", "EVENTS.md", "bench/README.md", "deploy/README.md", "deploy/reference.md",
 }
 
 // exampleFolder holds the two files that README shows.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/sallyport/sallyport/cmd/sallyport/internal/config"
 	"go.uber.org/zap"
@@ -79,21 +80,27 @@ func (f *enclosure) admits(named, written []string) error {
 		return nil
 	}
 	var outside []string
-	look := func(files, within []string) {
+	look := func(files []string, reachable func(dir string) bool) {
 		for _, file := range files {
 			for _, dir := range foldersOf([]string{file}) {
-				if !slices.ContainsFunc(within, func(w string) bool { return below(w, dir) }) && !slices.Contains(outside, file) {
+				if !reachable(dir) && !slices.Contains(outside, file) {
 					outside = append(outside, file)
 				}
 			}
 		}
 	}
-	look(named, slices.Concat(f.reads, f.writes, systemPaths()))
-	look(written, f.writes)
+	system := sync.OnceValue(systemPaths) // asks the file system, and mostly nobody needs it
+	look(named, func(dir string) bool { return within(f.reads, dir) || within(f.writes, dir) || within(system(), dir) })
+	look(written, func(dir string) bool { return within(f.writes, dir) })
 	if len(outside) == 0 {
 		return nil
 	}
 	return fmt.Errorf("%s: outside the folders that were named at the start, which the process is kept to (Landlock): restart to add a folder", strings.Join(outside, ", "))
+}
+
+// within reports whether dir is one of folders, or lies in one.
+func within(folders []string, dir string) bool {
+	return slices.ContainsFunc(folders, func(folder string) bool { return below(folder, dir) })
 }
 
 // below reports whether dir is folder or lies in it.

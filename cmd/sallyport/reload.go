@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 	"time"
 
@@ -23,10 +22,11 @@ func (d *daemon) reloadFor(by audit.Method, who string) error {
 	defer d.over.ready("serving")
 	began, before := time.Now(), d.watch.before()
 	defer d.watch.done()
-	runtime.Gosched() // no loop waits for the whole of a reload to get a processor
-	cfg, problems, named := config.LoadNaming(d.path, config.Keep{Hits: d.hits, Table: d.server.Table(), Was: d.cfg, Seen: d.watch.seen})
+	pace := pace{since: time.Now()}
+	pace.rest()
+	cfg, problems, named := config.LoadNaming(d.path, config.Keep{Hits: d.hits, Table: d.server.Table(), Was: d.cfg, Seen: d.watch.seen, Rest: pace.rest})
 	d.watch.tried(before, began, named)
-	runtime.Gosched()
+	pace.rest()
 	var written []string
 	if cfg != nil {
 		written = cfg.Written()

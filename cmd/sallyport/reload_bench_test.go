@@ -13,7 +13,8 @@ import (
 )
 
 // BenchmarkReload says what one reload costs, by what has changed since the one
-// before. Nobody is connected: the rest is each session's share.
+// before: what is allocated, and by a profile what is worked. The time holds the
+// rests. Nobody is connected, whose share comes on top.
 func BenchmarkReload(b *testing.B) {
 	const states = 64
 	for _, of := range []struct {

@@ -46,7 +46,7 @@ func TestReloadsUnderLoadDropNobody(t *testing.T) {
 		must(t, err)
 	}
 	counts := make([]int, clients)
-	load := &loaded{took: make([][]time.Duration, clients)}
+	load := &loaded{took: make([][2][]time.Duration, clients)}
 	load.ask = func(i int) error {
 		counts[i]++
 		if got, err := conns[i].Do("INCR", fmt.Sprint("app:", i)); err != nil || fmt.Sprint(got) != fmt.Sprint(counts[i]) {
@@ -54,10 +54,10 @@ func TestReloadsUnderLoadDropNobody(t *testing.T) {
 		}
 		return nil
 	}
-	rounds, reloads, every := 0, 100, time.Duration(0)
+	rounds, pairs, reloads, every := 0, 0, 100, time.Duration(0)
 	if *nightly {
-		rounds, reloads, every = 21, 48, 100*time.Millisecond // 1,008 in all
-		load.pace = 500 * time.Microsecond                    // what a call takes is measured, not how many fit
+		rounds, pairs, reloads, every = 9, 14, 8, 100*time.Millisecond // 1,008 in all
+		load.pace = 500 * time.Microsecond                             // what a call takes is measured, not how many fit
 	}
 	made := 0
 	var took []time.Duration
@@ -77,18 +77,15 @@ func TestReloadsUnderLoadDropNobody(t *testing.T) {
 			}
 		}
 	}
-	quiet := func() time.Duration {
-		return load.round(func() { <-time.NewTimer(time.Duration(reloads) * every).C })
-	}
-	busy := func() time.Duration { return load.round(reloading) }
 	if *nightly {
-		f.prepare(1, rounds*reloads)
-		if r := ratio(t, "reloads", rounds, quiet, busy); r > 1.25 {
+		f.prepare(1, rounds*pairs*reloads)
+		resting := func() { <-time.NewTimer(time.Duration(reloads) * every).C }
+		if r := ratioOf(t, "reloads", rounds, func() (_, _ time.Duration) { return load.beside(pairs, resting, reloading) }); r > 1.25 {
 			t.Errorf("p99 with reloads is %.2f times p99 without, 1.25 at most", r)
 		}
 	} else {
 		f.prepare(1, reloads)
-		busy()
+		load.round(reloading)
 	}
 	if err := load.failed.Load(); err != nil {
 		t.Fatal(*err)

@@ -59,7 +59,7 @@ client_snapshots: { every: 0s }
 		must(t, err)
 		conns[i] = c
 	}
-	load := &loaded{took: make([][]time.Duration, clients)}
+	load := &loaded{took: make([][2][]time.Duration, clients)}
 	load.ask = func(i int) error {
 		if got, err := conns[i].Do("SET", fmt.Sprint("app:", i), "x"); err != nil || got != "OK" {
 			return fmt.Errorf("client %d: SET gave %v, %v", i, got, err)

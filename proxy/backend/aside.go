@@ -43,6 +43,7 @@ func (ln *line) refund() {
 	owned, account := &ln.pool.b.owned, ln.payer
 	if ln.trying {
 		ln.unplaced = func() { owned.release(account) }
+		ln.quit()
 		return
 	}
 	owned.release(account)

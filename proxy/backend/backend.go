@@ -73,9 +73,8 @@ func New(o Options) (*Backend, error) {
 		o.Logger = zap.NewNop()
 	}
 	b := &Backend{opts: o}
-	b.owned.limits = o.Connections.withDefaults()
 	b.SetLogin(o.User, o.Password, o.TLS)
-	b.identities.most = b.owned.limits.Logins
+	b.SetConnections(o.Connections)
 	b.SetLogins(o.Logins)
 	b.asking.Store(o.Routing.Control)
 	b.steer()

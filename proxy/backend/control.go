@@ -263,6 +263,9 @@ func (c *control) interval(err error) time.Duration {
 			return urgentRefresh
 		}
 	}
+	if c.lacks(t) {
+		return min(c.routing.Refresh, replicaRefresh)
+	}
 	return c.routing.Refresh
 }
 

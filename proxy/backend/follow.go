@@ -344,6 +344,7 @@ func (ln *line) await() bool {
 	}
 	if ln.outage.since.IsZero() {
 		ln.outage.since = ln.pool.l.Now()
+		ln.pool.Stats.Waited++
 		ln.pool.l.Arm(&ln.outage.limit, wait, ln.giveUp)
 	}
 	return true
@@ -352,6 +353,7 @@ func (ln *line) await() bool {
 // giveUp refuses what has waited long enough, and all that comes until there is
 // a connection again.
 func (ln *line) giveUp() {
+	ln.pool.Stats.GaveUp++
 	ln.outage.spent, ln.outage.held = true, false
 	if ln.state != dialling {
 		return

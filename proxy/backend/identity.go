@@ -48,7 +48,7 @@ type identities struct {
 	mu      sync.Mutex
 	numbers map[string]Identity // by user and source; they are never used again
 	now     atomic.Pointer[identitySet]
-	most    int          // shared connections of all of them, over all loops
+	most    atomic.Int64 // shared connections of all of them, over all loops
 	open    atomic.Int64 // of those there are
 	refused atomic.Uint64
 }
@@ -81,6 +81,16 @@ func (b *Backend) SetLogins(logins map[string]UserLogin) (changed bool) {
 	}
 	was := i.now.Swap(set)
 	return was == nil || !maps.Equal(was.of, set.of)
+}
+
+// SetConnections changes how many connections there may be that not everybody
+// shares. Those there are stay.
+func (b *Backend) SetConnections(c Connections) {
+	c = c.withDefaults()
+	b.owned.mu.Lock()
+	b.owned.limits = c
+	b.owned.mu.Unlock()
+	b.identities.most.Store(int64(c.Logins))
 }
 
 // Identity gives the login of a user of the policy, 0 if it has none of its own.
@@ -218,7 +228,7 @@ func (p *Pool) sweep() {
 // admits makes room for one more connection of a user's login.
 func (p *Pool) admits() bool {
 	i := &p.b.identities
-	if int(i.open.Load()) < i.most {
+	if i.open.Load() < i.most.Load() {
 		return true
 	}
 	var oldest *line

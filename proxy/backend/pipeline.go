@@ -111,7 +111,7 @@ type Stats struct {
 	Failed   uint64 // calls that got a Failure
 	Retired  uint64 // connections that took no new calls any more because of a big reply
 	Full     uint64 // calls refused because too much waited already for a node or a connection
-	Waited   uint64 // calls, and connections of sessions' own, that waited for a node that was away
+	Waited   uint64 // calls, and connections with what waits for them, that waited for a node that was away
 	GaveUp   uint64 // of these, the ones whose time was over before it was there
 	Broken   uint64 // connections ended because the stream was not what was promised
 	BytesOut uint64

@@ -15,6 +15,10 @@ type reading struct {
 	hops    uint8
 	passing bool // a reply is being passed on
 	primary bool // it may go to the primary alone
+
+	// Most calls are small: their copy is part of the one piece that a reading is.
+	few   [4][]byte
+	bytes [112]byte
 }
 
 // longestRefusal is more than any error that a node says of itself.
@@ -142,9 +146,23 @@ type passed struct{ *reading }
 func (f passed) Reply(_ uint64, _ int, p []byte, last bool) { f.To.Reply(f.Tag, 1, p, last) }
 func (f passed) Fail(_ uint64, why Failure)                 { f.To.Fail(f.Tag, why) }
 
-// copied puts arguments into one piece of memory of their own.
-func copied(args [][]byte) [][]byte {
-	var f flight
-	f.keep(args)
-	return f.args
+// keep copies the arguments.
+func (f *reading) keep(args [][]byte) {
+	n := 0
+	for _, a := range args {
+		n += len(a)
+	}
+	all := f.bytes[:0]
+	if n > len(f.bytes) {
+		all = make([]byte, 0, n)
+	}
+	f.args = f.few[:0]
+	if len(args) > len(f.few) {
+		f.args = make([][]byte, 0, len(args))
+	}
+	for _, a := range args {
+		from := len(all)
+		all = append(all, a...)
+		f.args = append(f.args, all[from:len(all):len(all)])
+	}
 }

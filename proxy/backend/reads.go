@@ -83,7 +83,8 @@ func (r *Reads) Send(c Read, args [][]byte) (taken bool, why Failure) {
 		r.count(false)
 		return false, 0
 	}
-	f := &reading{r: r, Read: c, topo: r.topo, args: copied(args)}
+	f := &reading{r: r, Read: c, topo: r.topo}
+	f.keep(args)
 	if p == nil {
 		if f.until = r.deadline(); !r.park(f) {
 			return true, NoReplica

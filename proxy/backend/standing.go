@@ -265,3 +265,15 @@ func (c *control) nextCheck(ctx context.Context) error {
 	}
 	return nil
 }
+
+// replicaRefresh is the time between looks at the topology while a replica is missed.
+const replicaRefresh = time.Second
+
+// lacks reports that a node which was named is neither the primary nor a replica in
+// step, where replicas are read from: it may be one soon.
+func (c *control) lacks(t *Topology) bool {
+	if c.routing.Reads == ReadPrimary || c.routing.Kind != Replicated {
+		return false
+	}
+	return slices.ContainsFunc(c.seeds, func(e Endpoint) bool { return !t.Has(e) })
+}

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -149,4 +150,25 @@ func FuzzWhatANodeSaysOfItself(f *testing.F) {
 			t.Errorf("%q is taken for a replica in step", text)
 		}
 	})
+}
+
+func TestAReadingKeepsItsArgumentsWhateverTheirSize(t *testing.T) {
+	for _, sizes := range [][]int{{3, 1}, {3, 109}, {3, 110}, {1, 1, 1, 1}, {1, 0, 1, 1, 1}, {3, 5000}} {
+		var args [][]byte
+		for i, n := range sizes {
+			args = append(args, bytes.Repeat([]byte{byte('a' + i)}, n))
+		}
+		f := new(reading)
+		f.keep(args)
+		if len(f.args) != len(args) {
+			t.Fatalf("%v: %d arguments", sizes, len(f.args))
+		}
+		for i, a := range args {
+			want := bytes.Clone(a)
+			clear(a) // the caller's memory is used again
+			if !bytes.Equal(f.args[i], want) || f.args[i] == nil || cap(f.args[i]) != len(want) {
+				t.Errorf("%v: argument %d is %q", sizes, i, f.args[i])
+			}
+		}
+	}
 }

@@ -43,6 +43,7 @@ func (r *reader) backends(s *section) []*backendConfig {
 		if !plainName.MatchString(name.Value) {
 			r.faultHint(name.At, s.path, "letters, digits, - _ and ., at most 64", "%s can't be a name", quoted(name.Value))
 		}
+		r.rest()
 		b := r.backend(v.section())
 		b.name = name
 		out = append(out, b)

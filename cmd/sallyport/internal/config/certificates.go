@@ -18,6 +18,7 @@ var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionT
 func (r *reader) loadTLS(c *Config) {
 	for i := range c.listeners {
 		if l := &c.listeners[i]; l.tls != nil {
+			r.rest()
 			l.server = r.serverOf(l)
 		}
 	}

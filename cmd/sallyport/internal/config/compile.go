@@ -10,6 +10,7 @@ import (
 // compile makes the policy and puts its problems among ours.
 func (r *reader) compile(c *Config, src acl.Source) *acl.Policy {
 	src.Table, src.Now, src.Hits, src.Discovery = c.Table, r.now, r.keep.Hits, c.Discovers()
+	src.Rest = r.keep.Rest
 	for i, l := range c.listeners {
 		if l.name.Value == "" || listed(c.listeners[:i], l.name.Value) {
 			continue // a fault already

@@ -38,6 +38,7 @@ type reader struct {
 	made     made
 	expanded map[string]string // variables that were asked for, by name
 	problems Problems
+	asked    func(path string, keys []string) // hears which keys each mapping may have; nil: nobody does
 }
 
 // document is one YAML file that was read.
@@ -76,7 +77,9 @@ func (r *reader) open(name string, at acl.Origin, path string) *document {
 	doc.text = text
 	doc.rows = strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
 	r.docs[name] = doc
+	r.rest()
 	r.parse(doc)
+	r.rest()
 	r.made.keep(doc)
 	return doc
 }

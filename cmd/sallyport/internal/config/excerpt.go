@@ -86,7 +86,7 @@ func secretKey(key string) bool {
 			return true
 		}
 	}
-	return distance(k, "password") <= 3
+	return acl.EditDistance(k, "password", 3) <= 3
 }
 
 // entries are the keys that are named like a secret and should hold a mapping or

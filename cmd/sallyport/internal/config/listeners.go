@@ -63,6 +63,7 @@ func (r *reader) listeners(v value) []listener {
 	}
 	out := make([]listener, 0, len(items))
 	for _, item := range items {
+		r.rest()
 		l := r.listener(item.section())
 		for _, other := range out {
 			if l.name.Value != "" && l.name.Value == other.name.Value {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/sallyport/sallyport/acl"
@@ -47,6 +46,13 @@ type Keep struct {
 	Table *command.Table // the running proxy's
 	Was   *Config        // what it made of files that have not changed is used again; nil: nothing is
 	Seen  tlsutil.Seen   // files that were just read
+	Rest  func()         // called between the parts of the work; nil: there is nothing more urgent
+}
+
+func (r *reader) rest() {
+	if r.keep.Rest != nil {
+		r.keep.Rest()
+	}
 }
 
 // LoadNaming is Load, and tells the absolute paths of all files that were asked
@@ -60,6 +66,8 @@ func LoadNaming(path string, keep Keep) (*Config, Problems, []string) {
 	r.made.parsed.Seen = keep.Seen
 	c, problems := r.load(path)
 	r.made.parsed.Settle()
+	// What a configuration holds still names its reader: the one before must not live as long.
+	r.was, r.keep = &Config{}, Keep{}
 	return c, problems, r.named
 }
 
@@ -105,7 +113,7 @@ func (r *reader) config(s *section) *Config {
 		workers:   s.get("workers").workers(),
 		shutdown:  r.shutdown(s.get("shutdown").section()),
 	}
-	runtime.Gosched() // here and below: a loop with something to do must not wait for a whole load
+	r.rest()
 	limits := s.get("limits").section()
 	c.throttle = r.throttle(limits.get("auth_failures"))
 	c.limits = r.limits(limits)
@@ -117,9 +125,9 @@ func (r *reader) config(s *section) *Config {
 	s.close("console", "posture")
 	r.route(c)
 	r.adminAddress(c)
-	runtime.Gosched()
+	r.rest()
 	c.Policy = r.compile(c, c.rules.source)
-	runtime.Gosched()
+	r.rest()
 	r.knownLogins(c)
 	r.loadTLS(c)
 	return c

@@ -22,7 +22,7 @@ import (
 	"github.com/sallyport/sallyport/tlsutil"
 )
 
-// documented is every key that this version knows.
+// documented is most of what can be said at once; besides has the other keys.
 const documented = `
 listeners:
   - name: gateway

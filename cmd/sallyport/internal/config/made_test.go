@@ -56,6 +56,9 @@ func TestAReloadOfTheSameFilesMakesTheSameAgain(t *testing.T) {
 	if len(findings) == 0 || !slices.Equal(problems, findings) {
 		t.Errorf("the findings of the first load are\n%v\nthose of the second\n%v", findings, problems)
 	}
+	if c.listeners[0].r.was.Policy != nil {
+		t.Error("the configuration holds on to the one before")
+	}
 	for name, d := range first.made.docs {
 		if c.made.docs[name] != d {
 			t.Errorf("%s was parsed again", name)

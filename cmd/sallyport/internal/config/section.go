@@ -136,6 +136,9 @@ func (s *section) close(later ...string) {
 	if !s.present() {
 		return
 	}
+	if s.r.asked != nil {
+		s.r.asked(s.path, s.known)
+	}
 	for key, e := range s.entries {
 		if slices.Contains(s.known, key) {
 			continue
