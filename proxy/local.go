@@ -107,6 +107,10 @@ func (s *session) selectDB(args [][]byte) {
 		return
 	}
 	if s.apart != nil && s.apart.why != 0 {
+		if s.routes != nil && n != 0 && s.routes.clustered() { // else probeDB finds out
+			s.fail(errNoDatabases)
+			return
+		}
 		s.selectOwn(args, int(n))
 		return
 	}

@@ -45,11 +45,12 @@ type Reads struct {
 	shards [][]candidate      // of topo, by shard; nil: not made yet
 	doubts map[Endpoint]int64 // not to be chosen until then, Unix ns
 
-	again  []*reading // to be sent once more
-	posted bool
-	parked []*reading // of which nobody is fit to answer now
-	limit  loop.Timer
-	recall loop.Timer // when who is doubted may be chosen again
+	again   []*reading // to be sent once more
+	posted  bool
+	parked  []*reading // of which nobody is fit to answer now
+	limit   loop.Timer
+	soonest int64      // when the first of them is given up, Unix ns
+	recall  loop.Timer // when who is doubted may be chosen again
 }
 
 // candidate is a node that calls of a shard may be read from.
@@ -270,7 +271,8 @@ func (r *Reads) park(f *reading) bool {
 		r.pool.Stats.Full++
 		return false
 	}
-	if len(r.parked) == 0 {
+	if len(r.parked) == 0 || f.until < r.soonest { // one that has waited before comes behind later ones
+		r.soonest = f.until
 		r.pool.l.Arm(&r.limit, time.Duration(left), r.giveUp)
 	}
 	r.parked = append(r.parked, f)
@@ -279,22 +281,13 @@ func (r *Reads) park(f *reading) bool {
 
 // giveUp refuses what has been parked for too long.
 func (r *Reads) giveUp() {
-	now, parked := r.pool.l.Now().UnixNano(), r.parked
+	parked := r.parked
 	r.parked = nil
 	for _, f := range parked {
-		if f.until <= now || !r.park(f) {
+		if !r.park(f) {
 			r.pool.Stats.GaveUp++
 			f.To.Fail(f.Tag, NoReplica)
 		}
-	}
-	soonest := int64(0)
-	for _, f := range r.parked {
-		if soonest == 0 || f.until < soonest {
-			soonest = f.until
-		}
-	}
-	if soonest != 0 {
-		r.pool.l.Arm(&r.limit, time.Duration(soonest-now), r.giveUp)
 	}
 }
 
