@@ -65,7 +65,7 @@ func abuseReaders(ctx context.Context, s *stage) error {
 	if s.size.write > 0 {
 		limit = s.size.write
 	}
-	if err := s.untilAnswered(ctx); err != nil {
+	if err := s.untilAnswered(ctx, int64(len(all.conns))*int64(s.size.value)); err != nil {
 		return err
 	}
 	asked := time.Now()
@@ -96,10 +96,12 @@ func ignoreRefused(err error) error {
 	return err
 }
 
-// untilAnswered waits until Redis has said what it has to say: only then does the last client's time begin.
-func (s *stage) untilAnswered(ctx context.Context) error {
-	patience := time.Now().Add(time.Minute)
-	for last, still := int64(-1), 0; still < 3; {
+// untilAnswered waits until Redis has said what it has to say, so many bytes: only then does the last client's time
+// begin. Of a client that was closed early it may have less to say.
+func (s *stage) untilAnswered(ctx context.Context, all int64) error {
+	began := time.Now()
+	patience := began.Add(time.Minute)
+	for last, still := int64(-1), 0; last < all && (still < 3 || time.Since(began) < 30*time.Second && s.size.write == 0); {
 		info, err := s.rig.plain.Info("stats")
 		if err != nil { // it copies gigabytes, and answers nobody meanwhile
 			if time.Now().After(patience) {

@@ -86,6 +86,7 @@ func (s *session) redirected(tag uint64, n int, fault []byte) []byte {
 // goAfter sends the call to where it belongs, once that node is known: an
 // address is never dialled on a redirection's word.
 func (s *session) goAfter() {
+	s.fulfil() // by whose rights it goes
 	if s.ended || s.apart == nil || s.apart.turn.stray == nil {
 		return
 	}

@@ -118,6 +118,7 @@ func (g *gather) Reply(part uint64, _ int, p []byte, last bool) {
 	}
 	if g.bytes += int64(len(p)); g.bytes > g.s.w.limits.OutputBytes {
 		g.over = true
+		g.s.gathered -= int64(len(g.parts[part].reply))
 		g.parts[part].reply = nil
 	} else {
 		g.parts[part].reply = append(g.parts[part].reply, p...)
@@ -133,6 +134,10 @@ func (g *gather) Reply(part uint64, _ int, p []byte, last bool) {
 
 // Fail implements backend.Waiter: what one shard has not answered the whole can't be.
 func (g *gather) Fail(_ uint64, f backend.Failure) {
+	if g.left == 0 && !g.held {
+		g.s.Fail(g.tag, f) // all have answered, and something broke over the whole
+		return
+	}
 	if f == backend.Broken || f == backend.Lost && g.failed != backend.Broken || g.failed == 0 {
 		g.failed = f
 	}

@@ -453,6 +453,9 @@ func (s *session) Lost() {
 		s.pipe = nil
 	}
 	a.own, a.choked = nil, false
+	if a.why&whySubscribed != 0 && a.subs.none() && !a.subs.unsure && a.again == nil {
+		a.why &^= whySubscribed // its node had ended the last one, amid a call: there is nothing to be had again
+	}
 	switch {
 	case s.ended:
 		return
@@ -487,8 +490,10 @@ func (s *session) selectOwn(args [][]byte, db int) {
 func (s *session) closeOwn() {
 	s.leaveOwn()
 	if s.apart != nil {
-		if s.apart.turn.stray != nil {
-			s.landed(false)
+		if st := s.apart.turn.stray; st != nil {
+			if s.landed(false); s.ended {
+				s.swallow(st.tag, st.n) // nobody else will: it is on no connection
+			}
 		}
 		s.silence()
 		s.apart.txn, s.apart.why, s.apart.turn = nil, 0, turn{}

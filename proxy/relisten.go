@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sallyport/sallyport/acl"
 	"github.com/sallyport/sallyport/metrics"
 	"github.com/sallyport/sallyport/proxy/audit"
 	"github.com/sallyport/sallyport/proxy/backend"
@@ -26,6 +27,9 @@ type relistening struct {
 	limit  loop.Timer // at that time
 	retry  loop.Timer // the next try
 	chorus *chorus    // the try under way, if its connection is there or to come
+
+	by *acl.Policy // that says that the user may have all of it
+	of *acl.User
 }
 
 // How much one call of a re-subscription names.
@@ -97,14 +101,22 @@ func (s *session) listenLater() {
 // listenAgain asks for a connection to where the channels are now, and subscribes
 // there, if the user may still have what the session listens to.
 func (s *session) listenAgain() {
-	if s.ended || !s.relistens() {
-		return
-	}
-	if !s.mayListen() {
-		s.expire(audit.ClosePolicyChanged)
+	s.fulfil() // by whose rights it asks
+	if s.ended || s.finishing || !s.relistens() {
 		return
 	}
 	a := s.apart
+	if again := a.again; again.by != s.w.policy || again.of != s.user { // there may be many of them, and many tries
+		if !s.mayListen() {
+			s.expire(audit.ClosePolicyChanged)
+			return
+		}
+		again.by, again.of = s.w.policy, s.user
+	}
+	if a.subs.none() {
+		s.heardAgain() // its node has ended all of them since
+		return
+	}
 	if s.router != nil {
 		at, together := s.channelsAt()
 		switch {
@@ -259,11 +271,16 @@ func (c *chorus) next() {
 		}
 		return
 	}
-	s := c.s
+	c.s.heardAgain()
+}
+
+// heardAgain ends the attempt: the session hears what it is to hear.
+func (s *session) heardAgain() {
 	s.silence()
 	s.account()
 	s.apart.resumed = s.w.now()
 	s.w.count.Resubscribed[metrics.ListenersResumed]++
+	s.unlisten() // which may be nothing any more
 	s.resume()
 }
 

@@ -172,6 +172,117 @@ func TestAListenerWithoutRightsIsNotSubscribedAgain(t *testing.T) {
 	}
 }
 
+// A session that is yet to be held against a new policy is, before it asks for anything in its user's name.
+func TestAListenerIsJudgedBeforeItIsSubscribedAgain(t *testing.T) {
+	s := patient(t)
+	s.say("SUBSCRIBE a")
+	s.turn()
+	s.own().close()
+	s.sweep()
+	w := s.st.w
+	w.duties, w.duty = append(w.duties, func(one *session) { one.expire(audit.ClosePolicyChanged) }), w.duty+1
+	s.until("it listens again, or is closed", func() bool { return s.p.s.ended || s.again() })
+	w.duties = nil
+	if !s.p.s.ended || s.p.s.reason != audit.ClosePolicyChanged {
+		t.Errorf("it goes on: ended %v, for %v", s.p.s.ended, s.p.s.reason)
+	}
+	for _, ln := range s.lanes {
+		if ln.own != nil {
+			t.Error("the node was asked for a connection")
+		}
+	}
+}
+
+// The same holds for a call that waits for a node.
+func TestACallThatWaitsForANodeIsJudgedAnewWithItsSession(t *testing.T) {
+	s := directed(t)
+	one, w := s.p.s, s.st.w
+	one.slots.push(routed, 16, one.at)
+	one.apart = &apart{turn: turn{kind: turnWatch, stray: &stray{n: 1, reply: replyUnavailable}}}
+	w.duties, w.duty = append(w.duties, func(one *session) { one.cutOff(audit.ClosePolicyChanged) }), w.duty+1
+	one.goAfter()
+	w.duties = nil
+	if !one.ended {
+		t.Error("it went on by rights that it may not have any more")
+	}
+}
+
+// The node ended the last subscription amid a call of the session, and was then lost:
+// nothing is left to be subscribed to again, and the session goes on.
+func TestAListenerWhoseLastChannelWasEndedAmidACallGoesOn(t *testing.T) {
+	s := patient(t)
+	s.say("HELLO 3")
+	s.turn()
+	s.say("SSUBSCRIBE a")
+	s.turn()
+	s.p.frames = nil
+	s.say("BLPOP list 0")
+	s.flush(true) // the node has it, and lets it wait
+	ended := confirmation(3, "sunsubscribe", "a", 0)
+	s.own().out = []byte(ended)
+	s.own().deliver(1 << 10)
+	if !s.p.s.blocked() || !s.p.s.apart.subs.none() {
+		t.Fatal("the play went otherwise")
+	}
+	s.own().close()
+	s.sweep()
+	for range 20 {
+		s.turn()
+	}
+	s.heard(ended + string(replyLost))
+	s.say("GET k")
+	s.heard(bulk("k@0"))
+}
+
+// A node that ends subscriptions which it has not even confirmed is no reason to ask for them, nor for nothing.
+func TestAListenerWhoseChannelsAreEndedBeforeTheyAreConfirmedGoesOn(t *testing.T) {
+	for _, proto := range []int{2, 3} {
+		for _, confirms := range []bool{false, true} {
+			s := patient(t)
+			if proto == 3 {
+				s.say("HELLO 3")
+				s.turn()
+			}
+			s.say("SSUBSCRIBE a")
+			s.turn()
+			s.p.frames = nil
+			s.own().close()
+			s.sweep()
+			var ln *lane
+			for n := 0; ln == nil && n < 500; n++ {
+				s.flush(true)
+				for _, l := range s.lanes {
+					if l.own != nil {
+						ln = l
+					}
+				}
+			}
+			if ln == nil {
+				t.Fatal("it does not ask for its channel again")
+			}
+			ln.attach()
+			s.flush(true)
+			ended := confirmation(proto, "sunsubscribe", "a", 0)
+			ln.todo, ln.out = nil, []byte(ended)
+			if confirms {
+				ln.out = append(ln.out, confirmation(proto, "ssubscribe", "a", 1)...)
+			}
+			ln.deliver(1 << 10)
+			if !confirms {
+				ln.close()
+			}
+			s.sweep()
+			s.until("it goes on", s.again)
+			s.heard(ended)
+			if s.p.s.ended || s.p.s.apart != nil {
+				t.Fatalf("RESP%d, confirmed %v: ended %v, for %v; %+v", proto, confirms, s.p.s.ended, s.p.s.reason, s.p.s.apart)
+			}
+			s.say("GET k")
+			s.heard(bulk("k@0"))
+		}
+	}
+}
+
 // compileOne is a policy of one user.
 func compileOne(t *testing.T, name, rules string) *acl.Policy {
 	t.Helper()

@@ -73,7 +73,7 @@ func (s *session) claim(claims *acl.TokenClaims) bool {
 		return false
 	}
 	s.speakFor(pr)
-	return true
+	return s.mayListen()
 }
 
 // stillTaken judges a token once more that was proved while the configuration or

@@ -114,3 +114,26 @@ func TestAWithdrawnKeyEndsTheSessionsItProved(t *testing.T) {
 	r.server.RejudgeTokens()
 	r.want(kept, "<nil>", "GET", "app:a")
 }
+
+// What a session listens to is part of what its token lets it have.
+func TestAListenerWhoseTokenMeansLessNowIsClosed(t *testing.T) {
+	p := newIDP(t)
+	r := tokens(t, p, func(s *setup) {
+		inner := s.source
+		s.source = func(src *acl.Source) {
+			inner(src)
+			src.Roles = append(src.Roles, acl.RoleSource{Name: text("writer"), Rules: text("+subscribe &news")})
+			src.Tokens[0].Roles = texts("reader", "writer")
+		}
+	})
+	reloadTokens(t, r, p.changed(func(*token.Issuer) {}))
+	reader, listener := r.dial("plain", nil), r.dial("plain", nil)
+	for _, c := range []*redistest.Client{reader, listener} {
+		r.want(c, "OK", "AUTH", "guest", p.sign("k1", "guest", time.Hour, "roles", []string{"readers", "writers"}))
+	}
+	r.want(listener, "[subscribe news 1]", "SUBSCRIBE", "news")
+	reloadTokens(t, r, p.changed(func(i *token.Issuer) { delete(i.Roles.Map, "writers") }))
+	closed(t, listener)
+	r.await("close_conn", "user", "guest", "reason", "policy_changed")
+	r.want(reader, "<nil>", "GET", "shared:a")
+}

@@ -91,6 +91,7 @@ type session struct {
 	decision   metrics.Decision // on the call being served, if it is served
 	reason     audit.CloseReason
 
+	gone       bool     // it has left the list
 	duty       uint64   // the last one it has done, see oblige
 	prev, next *session // the worker's list
 }

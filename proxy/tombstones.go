@@ -17,7 +17,11 @@ type kin struct {
 	calls   int // of sessions that have left, not answered yet
 	bytes   int // of these
 	waiting map[*session]struct{}
+	freed   window // answered since somebody waits
 }
+
+// window is a number of calls, and of their bytes.
+type window struct{ calls, bytes int }
 
 // keyOf tells a principal's user from others.
 func (w *worker) keyOf(pr *acl.Principal) quotaKey {
@@ -115,13 +119,23 @@ func (s *session) swallow(tag uint64, n int) {
 		return
 	}
 	k.calls -= n
+	k.freed.calls += n
 	if r.got >= r.n {
 		k.bytes -= r.size
+		k.freed.bytes += r.size
 	}
 	s.w.forget(k)
-	if k.calls <= s.w.limits.InFlight/2 && k.bytes <= maxInFlightBytes/2 {
+	if k.roomy(s.w.limits.InFlight) {
 		k.wake()
 	}
+}
+
+// roomy reports whether it is worth looking at those who wait: half of the window
+// is there for them, or, where ever new clients leave calls behind, half of one has
+// come to be since they began to wait.
+func (k *kin) roomy(inFlight int) bool {
+	return k.calls <= inFlight/2 && k.bytes <= maxInFlightBytes/2 ||
+		(k.freed.calls >= inFlight/2 || k.freed.bytes >= maxInFlightBytes/2) && k.calls < inFlight && k.bytes < maxInFlightBytes
 }
 
 // await has a session looked at again that is held up by its user's tombstones.
@@ -131,7 +145,7 @@ func (s *session) await() {
 		return
 	}
 	if k.waiting == nil {
-		k.waiting = make(map[*session]struct{})
+		k.waiting, k.freed = make(map[*session]struct{}), window{}
 	}
 	k.waiting[s] = struct{}{}
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/acl"
+	"github.com/sallyport/sallyport/proxy/audit"
 )
 
 // kindred has the stage's clients log in as their user.
@@ -132,3 +133,86 @@ func TestTombstonesLeaveTheRestOfTheWindow(t *testing.T) {
 		}
 	}
 }
+
+// Those who come and go, however many, are not served instead of one who waits.
+func TestWhoWaitsForTombstonesIsNotPassedOverForEver(t *testing.T) {
+	st := newStage(t, 30, 1)
+	st.kindred(8)
+	n := st.nodes[0]
+	for _, a := range st.sessions {
+		a.s.pipe = n.pipe
+	}
+	one, others := st.sessions[0], st.sessions[1:]
+	others[0].s.feed(gets(8))
+	others[0].s.depart(0, 0)
+	one.s.feed(gets(1))
+	if !one.desk.paused {
+		t.Fatal("it need not wait")
+	}
+	for _, a := range others[1:] {
+		st.answer(n, 2)
+		if one.s.slots.len() > 0 {
+			return
+		}
+		a.s.feed(gets(2))
+		a.s.depart(0, 0)
+	}
+	t.Errorf("it still waits, for %d calls of those who came after it", one.s.kin.calls)
+}
+
+// A call that waits for a node is on no connection yet: nobody would ever answer it to who has left,
+// and its user's other clients would wait for that for ever.
+func TestACallThatWaitedForANodeLeavesNoTombstone(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		st := newStage(t, 2, 1)
+		st.kindred(8)
+		n, first, second := st.nodes[0], st.sessions[0].s, st.sessions[1].s
+		tag := first.slots.next
+		for range 8 {
+			first.slots.push(routed, 16, first.at)
+		}
+		first.apart = &apart{turn: turn{kind: turnSubscribe, stray: &stray{tag: tag, n: 8, reply: replyUnavailable}}}
+		if cut {
+			first.cutOff(audit.CloseKilled)
+		} else {
+			first.depart(audit.CloseClient, 0)
+		}
+		if k := second.kin; k.calls != 0 || k.bytes != 0 {
+			t.Errorf("%d calls of %d bytes count, and nobody has them", k.calls, k.bytes)
+		}
+		second.pipe = n.pipe
+		second.feed(gets(8))
+		if got := n.pipe.Outstanding(); got != 8 {
+			t.Errorf("who stayed has %d calls under way, not 8", got)
+		}
+	}
+}
+
+// A fault of ours while several replies were handed over costs their client, and takes none of them from
+// its user's window for good.
+func TestTombstonesOfAFaultAreTakenAway(t *testing.T) {
+	st := newStage(t, 2, 1)
+	st.kindred(8)
+	n, first, second := st.nodes[0], st.sessions[0].s, st.sessions[1].s
+	first.pipe = n.pipe
+	first.feed(gets(6))
+	st.flush()
+	first.port = &fragileDesk{desk: &desk{}}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Fatal("there was no fault")
+			}
+		}()
+		n.pipe.Receive(n.replies[:len(n.replies)/2])
+	}()
+	n.pipe.Drop()
+	if k := second.kin; k.calls != 0 || k.bytes != 0 || !first.ended {
+		t.Errorf("%d calls of %d bytes count for ever, ended %v", k.calls, k.bytes, first.ended)
+	}
+}
+
+// fragileDesk fails when something is written to it.
+type fragileDesk struct{ *desk }
+
+func (fragileDesk) SetOut([]byte) { panic("a fault of ours") }

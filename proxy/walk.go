@@ -1,20 +1,40 @@
 package proxy
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/sallyport/sallyport/proxy/audit"
+)
 
 // What concerns every session of a loop is spread over turns: with thousands of
 // them, a reload or a look at who is connected would otherwise hold up everybody's
 // calls for as long as it takes to visit them all.
 
 // walkAtOnce is how many sessions are visited in a turn. One takes about a
-// microsecond.
-const walkAtOnce = 128
+// microsecond, and as much for so many channels that it listens to, each of which
+// a new policy is asked about.
+const (
+	walkAtOnce     = 128
+	channelsAtOnce = 4
+)
+
+// cost is how many sessions it takes as long as to visit this one.
+func (s *session) cost() int {
+	n := 1
+	if s.apart != nil {
+		for _, names := range s.apart.subs.names {
+			n += len(names) / channelsAtOnce
+		}
+	}
+	return n
+}
 
 // walk is a round through the sessions that a loop had when it began. Who comes
 // later is not visited, who leaves before its turn comes is passed over.
 type walk struct {
 	w     *worker
 	next  *session // nil: all have been visited
+	at    *session // being visited; still set in fault if that panicked
 	visit func(*session)
 	done  func()
 }
@@ -30,10 +50,23 @@ func (w *worker) walk(visit func(*session), done func()) {
 // step is a turn's part.
 func (k *walk) step() {
 	defer k.on() // after a panic, too: it costs the session at fault, and not those behind it
-	for n := 0; n < walkAtOnce && k.next != nil; n++ {
-		s := k.next
-		k.next = s.next
-		k.visit(s)
+	defer k.fault()
+	for n := 0; n < walkAtOnce && k.next != nil; {
+		k.at = k.next
+		k.next = k.at.next
+		n += k.at.cost()
+		k.visit(k.at)
+	}
+	k.at = nil
+}
+
+// fault ends the session whose visit panicked: the loop knows of no connection at
+// fault, and what was to be done about it, such as to hold it against a new policy,
+// has not been done.
+func (k *walk) fault() {
+	if s := k.at; s != nil {
+		k.at = nil
+		s.cutOff(audit.ClosePanic)
 	}
 }
 
@@ -63,14 +96,18 @@ func (w *worker) oblige(duty func(*session)) {
 	w.duty++
 	number := w.duty
 	w.walk((*session).fulfil, func() {
-		// Everybody has done it: nobody asks for it again.
-		w.duties = slices.Clone(w.duties[len(w.duties)-int(w.duty-number):])
+		// Everybody has done it: nobody asks for it again. A walk that a panic has
+		// held up may be overtaken by a later one.
+		if later := int(w.duty - number); later < len(w.duties) {
+			w.duties = slices.Clone(w.duties[len(w.duties)-later:])
+		}
 	})
 }
 
-// fulfil does what the session was obliged to since it did so last.
+// fulfil does what the session was obliged to since it did so last. Of one that has
+// left nothing is wanted any more: what it did would be counted, and never undone.
 func (s *session) fulfil() {
-	for w := s.w; s.duty != w.duty; {
+	for w := s.w; !s.gone && s.duty != w.duty; {
 		duty := w.duties[len(w.duties)-int(w.duty-s.duty)]
 		s.duty++
 		duty(s)

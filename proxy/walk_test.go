@@ -66,6 +66,28 @@ func TestAWalkVisitsEverybodyAFewATurn(t *testing.T) {
 	}
 }
 
+// A new policy is asked about each channel: who listens to thousands takes as long as many others.
+func TestAWalkVisitsFewWhoListenToMuch(t *testing.T) {
+	st, all := crowded(t, 2*walkAtOnce)
+	for _, s := range all[:10] {
+		s.apart = &apart{why: whySubscribed}
+		for i := range channelsAtOnce * walkAtOnce {
+			s.apart.subs.add(bySubscribe, fmt.Append(nil, i))
+		}
+	}
+	seen, done, turns := 0, false, 0
+	st.w.walk(func(*session) { seen++ }, func() { done = true })
+	for ; !done && turns < 20; turns++ {
+		before := seen
+		if st.flush(); seen-before > 1 && turns > 1 {
+			t.Fatalf("%d of those who listen to much in one turn", seen-before)
+		}
+	}
+	if seen != len(all) || turns < 10 {
+		t.Errorf("%d of %d in %d turns", seen, len(all), turns)
+	}
+}
+
 func TestAWalkPassesOverWhoLeavesAndWhoComes(t *testing.T) {
 	st, all := crowded(t, 4*walkAtOnce)
 	var seen []*session
@@ -107,6 +129,60 @@ func TestAPanicOverOneSessionDoesNotKeepAWalkFromTheOthers(t *testing.T) {
 	}
 	if visited != len(all) || !done {
 		t.Errorf("%d of %d were visited, to the end: %v", visited, len(all), done)
+	}
+	for i, s := range all {
+		if atFault := i == len(all)-5; s.ended != atFault || atFault && s.reason != audit.ClosePanic {
+			t.Errorf("session %d: ended %v, for %v", i, s.ended, s.reason)
+		}
+	}
+}
+
+// A walk that a panic held up is overtaken by the next one, which does its duty, too.
+func TestWhatAPanicHeldUpIsDoneByTheNextWalk(t *testing.T) {
+	st, all := crowded(t, 2*walkAtOnce)
+	did := make(map[*session]string)
+	func() {
+		defer func() { _ = recover() }() // the edge of the turn
+		st.w.oblige(func(s *session) {
+			if s == all[len(all)-1] {
+				panic("a fault of ours")
+			}
+			did[s] += "1"
+		})
+	}()
+	st.w.oblige(func(s *session) { did[s] += "2" })
+	for n := 0; len(st.w.walks) > 0 && n < 10; n++ {
+		st.flush()
+	}
+	if len(st.w.walks) != 0 || len(st.w.duties) != 0 {
+		t.Fatalf("%d walks go on, %d duties are kept", len(st.w.walks), len(st.w.duties))
+	}
+	for i, s := range all[:len(all)-1] {
+		if did[s] != "12" {
+			t.Fatalf("session %d has done %q", i, did[s])
+		}
+	}
+	if !all[len(all)-1].ended {
+		t.Error("the session at fault goes on without having done what it was to do")
+	}
+}
+
+// A proof that comes back, or a token that means something else now, may find that its
+// session has left.
+func TestASessionThatHasLeftIsObligedToNothing(t *testing.T) {
+	s := directed(t)
+	one := s.p.s
+	s.leave(s.p, nil)
+	did := false
+	one.w.oblige(func(*session) { did = true })
+	one.fulfil()
+	one.reproved(&acl.TokenClaims{}, nil, nil)
+	one.proved(nil, nil, acl.Principal{}, acl.None)
+	one.w.duties = append(one.w.duties, func(*session) { did = true })
+	one.w.duty++
+	one.fulfil()
+	if did {
+		t.Error("it did what was asked of those who are there")
 	}
 }
 

@@ -182,7 +182,7 @@ func (w *worker) admits(s *session) bool {
 
 // leave ends a session's bookkeeping, exactly once, when its connection is gone.
 func (w *worker) leave(s *session, cause error) {
-	s.ended = true
+	s.ended, s.gone = true, true
 	s.stopTimers()
 	s.closeOwn()
 	s.withdraw()

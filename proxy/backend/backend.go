@@ -389,7 +389,12 @@ func (ln *line) unreachable(err error) {
 		return
 	}
 	ln.up(false)
+	defer ln.retreat(err) // after a panic of who waited, too
 	ln.drop(backoff)
+}
+
+// retreat plans the next attempt after one that failed.
+func (ln *line) retreat(err error) {
 	defer ln.tell(err)
 	if ln.pool.closed {
 		ln.state = closed
@@ -495,8 +500,12 @@ func (ln *line) lose(cause error) {
 		return
 	}
 	ln.up(false)
-	lived := ln.pool.l.Now().Sub(ln.since)
+	defer ln.parted(cause, ln.pool.l.Now().Sub(ln.since)) // after a panic of who waited, too
 	ln.drop(backoff)
+}
+
+// parted lets go of a connection that has ended, and has the next one dialled.
+func (ln *line) parted(cause error, lived time.Duration) {
 	ln.pool.eased() // nothing waits for this connection any more
 	ln.conn = nil
 	if ln.forget() || ln.pool.closed {

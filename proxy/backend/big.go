@@ -67,11 +67,20 @@ func (p *Pipeline) Release() {
 	}
 }
 
-// only reports whether nobody but w is owed replies.
+// Bystander is a Waiter that may be kept waiting: a connection is held for a client that reads slowly although
+// this one is behind it.
+type Bystander interface {
+	Waiter
+	Bystander()
+}
+
+// only reports whether nobody but w is owed replies, bystanders apart.
 func (p *Pipeline) only(w Waiter) bool {
 	for i := range p.fifo.n {
-		if p.fifo.at(i).w != w {
-			return false
+		if other := p.fifo.at(i).w; other != w {
+			if _, ok := other.(Bystander); !ok {
+				return false
+			}
 		}
 	}
 	return true

@@ -142,3 +142,32 @@ func TestTooManyBigRepliesRetireNoMoreConnections(t *testing.T) {
 		t.Error("more connections are retired than may be")
 	}
 }
+
+type bystander struct{ *client }
+
+func (bystander) Bystander() {}
+
+// The proxy's own PING behind a big reply had the whole of it held for a client that reads slowly, up to output_bytes.
+func TestAPingOfTheProxysOwnDoesNotKeepAConnectionFromWaitingForItsClient(t *testing.T) {
+	for name, behind := range map[string]Waiter{"a client": newClient(), "a bystander": bystander{newClient()}} {
+		p, w, _ := retiring(t)
+		one := newClient()
+		p.Send(one, 0, 1, args("GET", "big"))
+		p.Send(behind, 0, 1, args("PING"))
+		w.flush()
+		big := "$2000000\r\n" + strings.Repeat("x", 2000000) + "\r\n"
+		if err := p.Receive([]byte(big[:100])); err != nil {
+			t.Fatal(err)
+		}
+		if held, want := p.Hold(one), name == "a bystander"; held != want || w.paused != want {
+			t.Fatalf("with %s behind it: held %v, paused %v", name, held, w.paused)
+		}
+		p.Release()
+		if err := p.Receive([]byte(big[100:] + "+PONG\r\n")); err != nil || w.paused {
+			t.Fatalf("with %s behind it: %v, paused %v", name, err, w.paused)
+		}
+		if b, ok := behind.(bystander); ok && b.replies[0] != "+PONG\r\n" {
+			t.Errorf("the bystander heard %q", b.replies[0])
+		}
+	}
+}

@@ -49,7 +49,7 @@ func (r *Router) flight(w Caller, tag uint64, at int64, k Key, shard int) *fligh
 	} else {
 		f = &flight{r: r}
 	}
-	f.id += 2 // never next to the last use, or a queue would take the two for a run
+	f.id++ // as over has: never next to the last use, or a queue would take the two for a run
 	f.to, f.tag, f.key, f.shard, f.slot, f.at, f.generation = w, tag, k, shard, -1, at, r.Generation
 	return f
 }
@@ -59,11 +59,11 @@ func (f *flight) over() {
 	r := f.r
 	f.retry.Stop()
 	if len(r.spare) >= spareFlights || cap(f.all) > spareFlightBytes || cap(f.args) > spareFlightArgs {
-		*f = flight{r: r, id: f.id}
+		*f = flight{r: r, id: f.id + 1}
 		return
 	}
 	clear(f.args)
-	*f = flight{r: r, id: f.id, all: f.all[:0], args: f.args[:0]}
+	*f = flight{r: r, id: f.id + 1, all: f.all[:0], args: f.args[:0]}
 	r.spare = append(r.spare, f)
 }
 
@@ -126,12 +126,18 @@ func (f *flight) give(p []byte, last bool) {
 
 // end closes the account of detours. Nothing may be done with the flight afterwards.
 func (f *flight) end() {
-	if f.away {
-		f.away = false
-		f.to.Detour(-1)
+	to, away := f.to, f.away
+	f.to, f.away = noCaller{}, false // it may be used again by now: what goes wrong from here on is not told it
+	if away {
+		to.Detour(-1)
 	}
 	f.over()
 }
+
+// noCaller made a call that is over.
+type noCaller struct{ unheard }
+
+func (noCaller) Detour(int) {}
 
 // Fail implements Waiter. What certainly was not sent may go elsewhere, if it is
 // known by now where that is.

@@ -66,3 +66,54 @@ func TestAFlightKeepsArgumentsApart(t *testing.T) {
 		}
 	}
 }
+
+// A flight is given back once, whatever its caller does with the reply, or it would be two calls' at a time.
+func TestAFlightIsGivenBackOnceWhereItsCallerPanics(t *testing.T) {
+	for what, said := range map[string]string{"a piece": "$5\r\nab", "a whole reply": "+OK\r\n", "an error": "-ERR no\r\n"} {
+		r := &Router{pool: &Pool{b: &Backend{}}}
+		p, w, _ := newPipeline(2)
+		bad, good := &touchy{}, &caller{client: newClient()}
+		f := r.flight(bad, 7, 0, Key{}, 0)
+		f.keep(args("GET", "k"))
+		if why := f.send(p); why != 0 {
+			t.Fatal(why)
+		}
+		w.flush()
+		caught(t, func() { p.Receive([]byte(said)) })
+		p.Drop()
+		if fmt.Sprint(bad.failed) != fmt.Sprintf("[7 %d]", Broken) || len(r.spare) != 1 {
+			t.Errorf("%s: its caller heard %v, %d flights are spare", what, bad.failed, len(r.spare))
+		}
+		if next := r.flight(good, 8, 0, Key{}, 0); next != f || len(good.failed) != 0 {
+			t.Errorf("%s: the next call heard %v", what, good.failed)
+		}
+	}
+}
+
+// clumsy fails when it hears that a call of its is no longer on its way elsewhere.
+type clumsy struct{ *caller }
+
+func (c *clumsy) Detour(by int) {
+	if c.caller.Detour(by); by < 0 {
+		panic("a fault in the caller")
+	}
+}
+
+// What was answered may have been put away: what breaks after that is not told it.
+func TestACallThatWasAnsweredHearsOfNoFailure(t *testing.T) {
+	r := &Router{pool: &Pool{b: &Backend{}}}
+	p, w, _ := newPipeline(2)
+	c := &clumsy{&caller{client: newClient()}}
+	f := r.flight(c, 7, 0, Key{}, 0)
+	f.keep(args("GET", "k"))
+	f.detoured()
+	if why := f.send(p); why != 0 {
+		t.Fatal(why)
+	}
+	w.flush()
+	caught(t, func() { p.Receive([]byte("+OK\r\n")) })
+	p.Drop()
+	if c.replies[7] != "+OK\r\n" || len(c.failed) != 0 || c.detours != 0 || len(r.spare) != 1 {
+		t.Errorf("it heard %v and %v, is on %d detours; %d flights are spare", c.replies, c.failed, c.detours, len(r.spare))
+	}
+}

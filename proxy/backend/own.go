@@ -278,14 +278,17 @@ func (o *Own) lost(quiet bool) {
 	}
 	conn := ln.conn
 	ln.conn = nil
+	defer func() { // after a panic of who waited, too
+		owner := o.owner
+		o.owner = nobody{}
+		if conn != nil {
+			conn.Close()
+		}
+		if !quiet {
+			owner.Lost()
+		}
+	}()
 	ln.drop(closed)
-	if conn != nil {
-		conn.Close()
-	}
-	if !quiet {
-		o.owner.Lost()
-	}
-	o.owner = nobody{}
 }
 
 // unspare takes a connection off the list of clean ones.

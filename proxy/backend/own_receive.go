@@ -103,7 +103,7 @@ func (p *Pipeline) deliver(o *Own, piece []byte, done bool, attempted uint64) er
 		if o.giving || o.state == spare {
 			return errPush // it is not as clean as it was said to be, and must not become anybody's
 		}
-		p.served, p.servedTag = o.owner, 0
+		p.served, p.servedTag, p.servedN = o.owner, 0, 1
 		o.owner.Push(piece, done)
 		p.served = nil
 		return nil

@@ -66,6 +66,14 @@ type waiting struct {
 	verb  verb   // noVerb: an ordinary call. Else one call that is owed n confirmations
 }
 
+// one is how many replies the first of the calls is owed.
+func (w *waiting) one() uint64 {
+	if w.verb != noVerb {
+		return w.n // one call, whatever it is owed
+	}
+	return 1
+}
+
 type state uint8
 
 const (
@@ -95,6 +103,7 @@ type Pipeline struct {
 	fifo      fifo
 	served    Waiter // whose Reply is running; still set in drop if that panicked
 	servedTag uint64
+	servedN   int    // the replies it was given
 	early     []byte // calls accepted while dialling
 	congested bool   // see Congested
 	own       *Own   // whose connection this is; nil: it is shared
@@ -265,7 +274,7 @@ func (p *Pipeline) Receive(b []byte) error {
 
 // hand gives replies to a waiter and remembers whom, in case it panics.
 func (p *Pipeline) hand(w Waiter, tag uint64, n int, b []byte, last bool) {
-	p.served, p.servedTag = w, tag
+	p.served, p.servedTag, p.servedN = w, tag, n
 	w.Reply(tag, n, b, last)
 	p.served = nil
 }
@@ -315,17 +324,42 @@ func (p *Pipeline) drop(next state) {
 	connected := p.state == ready
 	p.state, p.link, p.early, p.congested = next, nil, nil, false
 	p.retired.grown, p.retired.held, p.retired.pouring = 0, false, false
-	if broken := p.served; broken != nil {
-		p.served = nil
-		broken.Fail(p.servedTag, Broken)
+	defer p.fail(connected, attempted) // whatever becomes of who is told first
+	if p.served != nil {
+		p.failServed()
 	}
+}
+
+// failServed tells the waiter whose Reply panicked, once for each call that it was
+// being given the reply to.
+func (p *Pipeline) failServed() {
+	w, tag := p.served, p.servedTag
+	p.served = nil
+	if p.fifo.len() > 0 {
+		// A reply that was not whole is still owed. Who waits for it may be used
+		// for another call once it has failed, so it must not fail twice.
+		if head := p.fifo.head(); head.w == w && head.tag == tag {
+			p.fifo.take(head.one())
+			p.stats.Failed++
+		}
+	}
+	for i := range p.servedN {
+		w.Fail(tag+uint64(i), Broken)
+	}
+}
+
+// fail tells everybody who is owed a reply. A panic over one of them keeps it from
+// none of the others: what was left here would be taken for what the next
+// connection owes.
+func (p *Pipeline) fail(connected bool, attempted uint64) {
+	defer func() {
+		if p.fifo.len() > 0 {
+			p.fail(connected, attempted)
+		}
+	}()
 	for p.fifo.len() > 0 {
 		head := *p.fifo.head()
-		n := uint64(1)
-		if head.verb != noVerb {
-			n = head.n // one call, whatever it is owed
-		}
-		p.fifo.take(n)
+		p.fifo.take(head.one())
 		p.stats.Failed++
 		// Of calls sent together only where the first one begins is known: if
 		// that may have left, any of them may have.

@@ -308,3 +308,77 @@ func TestAPanickingWaiterIsToldThatItsStateIsInDoubt(t *testing.T) {
 		t.Errorf("the next one got %q and failure %d", good.replies[0], good.failed[0])
 	}
 }
+
+// touchy fails in its own code at each reply, and if so told at each failure, too.
+type touchy struct {
+	failed  []string
+	failing bool
+}
+
+func (c *touchy) Reply(uint64, int, []byte, bool) { panic("a fault in the waiter") }
+func (c *touchy) Detour(int)                      {}
+func (c *touchy) Fail(tag uint64, why Failure) {
+	c.failed = append(c.failed, fmt.Sprint(tag, " ", why))
+	if c.failing {
+		panic("another one")
+	}
+}
+
+// caught runs f up to a panic that it must end in.
+func caught(t *testing.T, f func()) {
+	t.Helper()
+	defer func() {
+		if recover() == nil {
+			t.Fatal("there was no panic")
+		}
+	}()
+	f()
+}
+
+// Who waits may be another call's by the time it would hear of a second failure.
+func TestACallFailsOnceWhateverPieceOfItsReplyBrokeItsWaiter(t *testing.T) {
+	for what, c := range map[string]struct{ said, want string }{
+		"a piece":            {"$5\r\nab", fmt.Sprintf("[4 %d 5 %d 6 %d]", Broken, Lost, Lost)},
+		"a whole one":        {"+A\r\n", fmt.Sprintf("[4 %d 5 %d 6 %d]", Broken, Lost, Lost)},
+		"two, and a piece":   {"+A\r\n+B\r\n$5\r\nab", fmt.Sprintf("[4 %d 5 %d 6 %d]", Broken, Broken, Lost)},
+		"all that were owed": {"+A\r\n+B\r\n+C\r\n", fmt.Sprintf("[4 %d 5 %d 6 %d]", Broken, Broken, Broken)},
+	} {
+		p, w, _ := newPipeline(2)
+		bad, good := &touchy{}, newClient()
+		for tag := range uint64(3) {
+			p.Send(bad, 4+tag, 1e9, args("GET", "k"))
+		}
+		p.Send(good, 4, 1e9, args("GET", "k"))
+		w.flush()
+		caught(t, func() { p.Receive([]byte(c.said)) })
+		p.Drop()
+		if got := fmt.Sprint(bad.failed); got != c.want {
+			t.Errorf("%s: it heard %s, want %s", what, got, c.want)
+		}
+		if good.failed[4] != Lost || p.Outstanding() != 0 {
+			t.Errorf("%s: the next one heard %v, %d calls are left", what, good.failed, p.Outstanding())
+		}
+	}
+}
+
+// What stayed in the queue would be taken for what the next connection owes.
+func TestAPanicOverAFailureKeepsItFromNobodyElse(t *testing.T) {
+	p, w, _ := newPipeline(2)
+	first, second, good := &touchy{failing: true}, &touchy{failing: true}, newClient()
+	p.Send(first, 1, 1e9, args("GET", "k"))
+	p.Send(second, 2, 1e9, args("GET", "k"))
+	p.Send(good, 3, 1e9, args("GET", "k"))
+	w.flush()
+	caught(t, func() { p.Receive([]byte("$5\r\nab")) })
+	caught(t, p.Drop)
+	if len(first.failed) != 1 || len(second.failed) != 1 || good.failed[3] != Lost || p.Outstanding() != 0 {
+		t.Fatalf("%v, %v and %v; %d calls are left", first.failed, second.failed, good.failed, p.Outstanding())
+	}
+	next := &wire{}
+	p.Attach(next)
+	p.Send(good, 4, 2e9, args("GET", "k"))
+	next.flush()
+	if err := p.Receive([]byte("+its own\r\n")); err != nil || good.replies[4] != "+its own\r\n" {
+		t.Fatalf("over the next connection came %v, %v", good.replies, err)
+	}
+}

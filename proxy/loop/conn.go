@@ -85,6 +85,7 @@ func (l *Loop) Adopt(t *Transport, tc *tls.Conn, h Handler, leftover []byte) (*C
 	}
 	t.adopted(c, leftover)
 	l.conns.Add(1)
+	l.fresh++
 	if tc != nil || len(t.in) > 0 {
 		c.more = true
 		l.push(c)

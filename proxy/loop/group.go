@@ -104,6 +104,9 @@ func (g *Group) launch(l *Loop) {
 // Loops are the running loops by ID. The slice must not be changed.
 func (g *Group) Loops() []*Loop { return *g.loops.Load() }
 
+// spares reports whether all loops together leave a processor to other goroutines.
+func (g *Group) spares() bool { return len(g.Loops()) < runtime.GOMAXPROCS(0) }
+
 // Pick is the loop a new connection should go to: the one with the fewest,
 // those on their way to it included.
 func (g *Group) Pick() *Loop {

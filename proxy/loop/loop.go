@@ -50,6 +50,11 @@ const (
 	// yieldAfter bounds how long a loop that always finds work keeps its
 	// processor from other goroutines: handshakes, accepts, slow proofs.
 	yieldAfter = time.Millisecond
+	// holdFrom is how many connections have to come in a window for a loop to keep its processor, if others are left, for the
+	// millisecond in which the next event is likely. Each time it gives it back, a handshake takes it, the loop has to be
+	// given another, and threads are woken for both: a fifth of what a connection costs. Without handshakes
+	// nobody takes it, and a wait without a time-out is the cheaper one.
+	holdFrom = 5
 )
 
 type slot struct {
@@ -95,6 +100,8 @@ type Loop struct {
 	ran     int
 
 	stopping bool
+	holds    bool         // see holdFrom
+	fresh    int          // connections adopted since winStart
 	panics   [3]time.Time // the last ones, oldest first
 
 	conns       atomic.Int64
@@ -253,7 +260,12 @@ func (l *Loop) wait() int {
 		timeout := l.wheel.timeout(before)
 		if l.queued.Load() == 0 && timeout != 0 {
 			l.blockedAt.Store(int64(before.Sub(l.start)))
-			n = l.poller.block(timeout)
+			if l.holds {
+				n = l.poller.hold(timeout)
+			}
+			if n == 0 && l.queued.Load() == 0 {
+				n = l.poller.block(timeout)
+			}
 			l.now = time.Now()
 			l.winWaited.Add(int64(l.now.Sub(before)))
 			l.blockedAt.Store(0)
@@ -274,6 +286,8 @@ func (l *Loop) closeWindow(at int64) {
 	l.lastBusy.Store(math.Float64bits(busy))
 	l.winWaited.Store(0)
 	l.winStart.Store(at)
+	l.holds = l.fresh >= holdFrom && l.group.spares()
+	l.fresh = 0
 	if busy > crowded {
 		l.group.crowded()
 	}

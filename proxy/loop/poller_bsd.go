@@ -137,3 +137,6 @@ func (p *poller) modify(fd int, slot, gen uint32, was, want mask) error {
 func (p *poller) remove(fd int, was mask) {
 	_ = p.modify(fd, 0, 0, was, 0)
 }
+
+// hold is for pollers that a signal ends.
+func (p *poller) hold(time.Duration) int { return 0 }

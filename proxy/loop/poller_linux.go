@@ -46,6 +46,20 @@ func (p *poller) poll() int {
 	return int(n)
 }
 
+// hold waits for at most a millisecond and, as poll, doesn't tell the scheduler. A signal ends it, which is how
+// the scheduler asks a goroutine to stop.
+func (p *poller) hold(d time.Duration) int {
+	if d >= 0 && d < time.Millisecond {
+		return 0
+	}
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(p.epfd),
+		uintptr(unsafe.Pointer(&p.events)), batch, 1, 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
+}
+
 // block waits for at most d; negative: for ever.
 func (p *poller) block(d time.Duration) int {
 	ms := -1
