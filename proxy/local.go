@@ -106,14 +106,18 @@ func (s *session) selectDB(args [][]byte) {
 		s.fail(errDBRange)
 		return
 	}
-	if s.apart != nil && s.apart.why != 0 {
+	bound := s.apart != nil && s.apart.why != 0
+	switch {
+	case bound && s.routes == nil:
 		s.selectOwn(args, int(n))
 		return
-	}
-	if int(n) == s.db {
+	case bound: // its own connection has to follow, and the other backends must have it too
+		args = copiedArgs(args)
+	case int(n) == s.db:
 		s.ok()
 		return
 	}
+	spec := s.call.Spec
 	s.waiting = true
 	s.probeDB(int(n), func(err error) {
 		s.waiting = false
@@ -122,6 +126,11 @@ func (s *session) selectDB(args [][]byte) {
 		}
 		var refused *backend.RefusedError
 		switch {
+		case err == nil && bound && s.ownHolds():
+			s.call.Spec = spec
+			s.selectOwn(args, int(n))
+		case err == nil && bound:
+			s.emit(failureText(backend.Unavailable))
 		case err == nil:
 			s.db, s.pipe = int(n), nil
 			s.ok()

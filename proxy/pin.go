@@ -474,6 +474,10 @@ func (s *session) Lost() {
 	s.settled()
 }
 
+// ownHolds reports that something binds the session to its own connection, and that
+// this is still there.
+func (s *session) ownHolds() bool { return s.apart != nil && s.apart.why != 0 && s.apart.own != nil }
+
 // selectOwn is SELECT while the session is on its own connection, which carries it.
 func (s *session) selectOwn(args [][]byte, db int) {
 	s.goToOwn()

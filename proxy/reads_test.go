@@ -581,3 +581,37 @@ func TestAReplicaThatComesIntoStepIsReadFromSoon(t *testing.T) {
 	}
 	r.reaches(c, replica, "k")
 }
+
+// A read that is never the primary's waits for a replica also while nobody has said
+// yet which nodes are replicas.
+func TestAReadBeforeTheTopologyIsKnownIsNotThePrimarys(t *testing.T) {
+	t.Parallel()
+	known := make(chan struct{})
+	primary := redistest.NewFake(t, redistest.AfterHandshake(func(r redistest.Request) redistest.Answer {
+		switch {
+		case r.Is("ROLE"):
+			return redistest.When(known, "*3\r\n$6\r\nmaster\r\n:1\r\n*0\r\n")
+		case r.Is("GET"):
+			return redistest.Reply("$7\r\nprimary\r\n")
+		}
+		return redistest.Reply("-ERR unknown command\r\n")
+	}))
+	replica := replicaAnswering(t, "", map[string]string{"GET": "$7\r\nreplica\r\n"})
+	r := withRig(t, "", func(s *setup) {
+		s.down = true
+		s.backend.Nodes = endpoints([]string{primary.Addr(), replica.Addr()})
+		s.backend.Routing = backend.Routing{Kind: backend.Replicated, Reads: backend.ReadReplica, Wait: time.Hour, Refresh: 100 * time.Millisecond}
+	})
+	c, other := r.login("root"), r.login("root")
+	if err := c.Send("GET", "k"); err != nil {
+		t.Fatal(err)
+	}
+	r.want(other, "PONG", "PING") // the read is there, too
+	close(known)
+	if got, err := c.Receive(); err != nil || got != "replica" {
+		t.Errorf("%v, %v", got, err)
+	}
+	if n := asked(primary, "GET"); n != 0 {
+		t.Errorf("the primary was asked %d times", n)
+	}
+}

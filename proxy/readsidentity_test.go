@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -51,6 +52,43 @@ func TestReadsOfAUserWithItsOwnLoginAreNotSentOneByOne(t *testing.T) {
 			if v, err := c.Receive(); err != nil || v != want {
 				t.Fatalf("%v, %v; want %s", v, err, want)
 			}
+		}
+	}
+}
+
+// Where every replica refuses a user's login, waiting for one changes nothing.
+func TestAReadWhoseLoginAllReplicasRefuseDoesNotWait(t *testing.T) {
+	t.Parallel()
+	replica := replicaAnswering(t, "", map[string]string{"GET": "$1\r\nv\r\n"})
+	strict := redistest.NewFake(t, func(r redistest.Request) redistest.Answer {
+		if r.Is("HELLO") && slices.Contains(r.Args, "node-alice") {
+			return redistest.Reply("-WRONGPASS invalid username-password pair or user is disabled.\r\n")
+		}
+		return replicaScript("", map[string]string{"GET": "$1\r\nv\r\n"})(r)
+	})
+	primary := redistest.Start(t)
+	logins := cast(t, t.TempDir(), primary)
+	for _, c := range []struct {
+		replicas []string
+		want     string
+	}{{[]string{strict.Addr()}, "ERR backend login of this user failed"}, {[]string{strict.Addr(), replica.Addr()}, ""}} {
+		r := withRig(t, "", func(s *setup) {
+			personal(logins)(s)
+			s.backend.Nodes = endpoints(append([]string{primary.Addr()}, c.replicas...))
+			s.backend.Routing = backend.Routing{Kind: backend.Replicated, Reads: backend.ReadReplica, Wait: time.Hour, Refresh: time.Hour}
+		})
+		other, own := r.login("root"), r.login("alice")
+		r.want(other, "v", "GET", "k") // a replica is fit
+		for range 5 {
+			if c.want != "" {
+				r.fails(own, c.want, "GET", "alice:k")
+			}
+		}
+		if c.want == "" {
+			eventually(t, 20*time.Second, "the other replica is read from", func() bool {
+				got, err := own.Do("GET", "alice:k")
+				return err == nil && got == "v"
+			})
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package proxy_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/sallyport/sallyport/proxy/redistest"
+)
 
 // What binds a session to one of several backends does not take its other keys there.
 func TestSelectOfABoundSessionLeavesEachKeyAtItsBackend(t *testing.T) {
@@ -53,4 +57,28 @@ func TestHelloOfABoundSessionHoldsForAllBackends(t *testing.T) {
 		v.want(c, "OK", "UNWATCH")
 		v.want(c, "3", append([]string{"DEL"}, keys...)...)
 	}
+}
+
+// Whatever a session is bound to, a database has to be at all backends.
+func TestABoundSessionSelectsWhatAllBackendsHave(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t)
+	nodes["one"] = []*redistest.Server{redistest.Start(t, redistest.Args("--databases", "2"))}
+	v := overRoutes(t, nodes, shop)
+	c, other := v.login("root"), v.login("root")
+	for _, watched := range []string{"cart:1", "plain"} {
+		v.want(c, "OK", "WATCH", watched)
+		v.fails(c, "ERR DB index is out of range", "SELECT", "5")
+		v.want(c, "OK", "SELECT", "1")
+		for _, k := range []string{"cart:1", "user:1", "plain"} {
+			v.want(c, "OK", "SET", k, "one")
+			v.want(c, "one", "GET", k)
+			v.want(other, "<nil>", "GET", k)
+		}
+		v.want(c, "OK", "SELECT", "0")
+		v.want(c, "OK", "MULTI")
+		v.want(c, "QUEUED", "EXISTS", watched)
+		v.want(c, "[0]", "EXEC")
+	}
+	v.onlyTheirOwn()
 }

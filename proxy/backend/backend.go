@@ -147,6 +147,8 @@ type Pool struct {
 	apart  Stats          // of owns: a blocked call is no latency
 	closed bool
 
+	calm int64 // the turn in which no connection was congested, Unix ns
+
 	leaving map[*line]bool // retired, and owing replies
 	reserve map[Key]*line  // retired, drained, and good for another time
 

@@ -294,7 +294,7 @@ func (p *Pool) retargetOwn(broken Endpoint) {
 func (ln *line) abandon() {
 	ln.retry.Stop()
 	ln.outage.over()
-	conn := ln.conn
+	conn, congested := ln.conn, ln.congested
 	ln.up(false)
 	ln.conn = nil
 	ln.drop(closed)
@@ -302,6 +302,9 @@ func (ln *line) abandon() {
 		conn.Close()
 	}
 	ln.tell(ErrUnavailable)
+	if congested {
+		ln.pool.eased() // it will not catch up any more: whoever was held up may be owed nothing that would wake it
+	}
 }
 
 // leadsTo reports whether a connection to e is what the line is for now.

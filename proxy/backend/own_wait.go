@@ -32,10 +32,10 @@ func (o *Own) wait() {
 }
 
 // away reports that a node has been missing for so long that calls to it are
-// refused at once.
+// refused at once. One that only takes a certain login no more is there.
 func (p *Pool) away(node Endpoint) bool {
 	for k, ln := range p.lines {
-		if k.Node == node && ln.outage.spent {
+		if k.Node == node && ln.outage.spent && ln.Pipeline.why == 0 {
 			return true
 		}
 	}

@@ -9,6 +9,7 @@ type reading struct {
 	Read
 	topo    *Topology // that Shard is of
 	args    [][]byte
+	size    int      // their bytes
 	host    Endpoint // where it went last
 	head    []byte   // an error reply, until it is whole
 	until   int64    // when it is given up, Unix ns; 0: it has not had to wait yet
@@ -91,13 +92,18 @@ func (f *reading) send() {
 		return
 	}
 	if !f.primary {
-		if p, at := r.pick(&f.Read); p != nil {
+		p, at, barred := r.pick(&f.Read)
+		if p != nil {
 			f.host = at
 			if why := p.Send(f, 0, f.At, f.args); why != 0 {
 				f.To.Fail(f.Tag, why)
 			} else if f.until != 0 {
 				r.count(true) // it has waited until now
 			}
+			return
+		}
+		if barred != 0 {
+			f.To.Fail(f.Tag, barred)
 			return
 		}
 	}
@@ -152,6 +158,7 @@ func (f *reading) keep(args [][]byte) {
 	for _, a := range args {
 		n += len(a)
 	}
+	f.size = n
 	all := f.bytes[:0]
 	if n > len(f.bytes) {
 		all = make([]byte, 0, n)

@@ -45,11 +45,13 @@ type Reads struct {
 	shards [][]candidate      // of topo, by shard; nil: not made yet
 	doubts map[Endpoint]int64 // not to be chosen until then, Unix ns
 
-	again  []*reading // to be sent once more
-	posted bool
-	parked []*reading // of which nobody is fit to answer now
-	limit  loop.Timer
-	recall loop.Timer // when who is doubted may be chosen again
+	again   []*reading // to be sent once more
+	posted  bool
+	parked  []*reading // of which nobody is fit to answer now
+	heavy   int        // bytes of their arguments
+	limit   loop.Timer
+	soonest int64      // when the first of them is given up, Unix ns
+	recall  loop.Timer // when who is doubted may be chosen again
 }
 
 // candidate is a node that calls of a shard may be read from.
@@ -75,13 +77,23 @@ func newReads(p *Pool) *Reads {
 // and its maker's to send. A Failure other than zero means that nobody may answer
 // the call, and To will hear nothing. args are copied.
 func (r *Reads) Send(c Read, args [][]byte) (taken bool, why Failure) {
-	if r.look(); r.topo == nil || c.Shard < 0 || c.Shard >= len(r.topo.Shards) {
+	var p *Pipeline
+	var at Endpoint
+	var barred Failure
+	switch r.look(); {
+	case r.topo == nil: // nobody has said yet which nodes are replicas
+	case c.Shard < 0 || c.Shard >= len(r.topo.Shards):
 		return false, 0
+	default:
+		p, at, barred = r.pick(&c)
 	}
-	p, at := r.pick(&c)
-	if p == nil && r.policy != ReadReplica {
+	switch {
+	case p != nil:
+	case r.policy != ReadReplica:
 		r.count(false)
 		return false, 0
+	case barred != 0:
+		return true, barred
 	}
 	f := &reading{r: r, Read: c, topo: r.topo}
 	f.keep(args)
@@ -111,13 +123,20 @@ func (r *Reads) Of() string { return r.pool.b.opts.Name }
 // Congested reports that some node takes calls slower than they come.
 func (r *Reads) Congested() bool { return r.pool.congested() }
 
-// congested reports whether any connection of the loop is.
+// congested reports whether any connection of the loop is. Every session asks that
+// several times a turn, and there are as many connections as users' logins, nodes
+// and databases make: that none is holds for the turn in which it was found out.
 func (p *Pool) congested() bool {
+	now := p.l.Now().UnixNano()
+	if p.calm == now {
+		return false
+	}
 	for _, ln := range p.lines {
 		if ln.Congested() {
 			return true
 		}
 	}
+	p.calm = now
 	return false
 }
 
@@ -160,12 +179,14 @@ func (r *Reads) candidates(shard int) []candidate {
 // pick chooses the connection for a call: of the best tier that a connection leads
 // to, the node that the session's seat falls to. Each seat has an order of all
 // nodes, so one that comes or goes moves only those who are nearest to it. nil:
-// the primary, or nobody.
-func (r *Reads) pick(c *Read) (*Pipeline, Endpoint) {
+// the primary, or nobody; barred is why waiting for another one would not help, as
+// no node that is fit takes a connection of this login.
+func (r *Reads) pick(c *Read) (p *Pipeline, at Endpoint, barred Failure) {
 	nodes := r.candidates(c.Shard)
 	var tried uint64
 	var soon *Pipeline
 	var soonAt Endpoint
+	hope := false // of one that can't be had now
 	for range nodes {
 		best, most := -1, uint64(0)
 		for i := range nodes {
@@ -182,33 +203,43 @@ func (r *Reads) pick(c *Read) (*Pipeline, Endpoint) {
 		tried |= 1 << best
 		n := &nodes[best]
 		if r.doubted(n.at) {
+			hope = true
 			continue
 		}
 		if n.primary {
-			return nil, Endpoint{}
+			return nil, Endpoint{}, 0
 		}
 		k := c.Key
 		k.Node, k.Replica = n.at, true
-		p := r.pool.Pipeline(k)
-		if p.Up() {
-			return p, n.at
-		}
-		if p.state == dialling && soon == nil {
+		p = r.pool.Pipeline(k)
+		switch why := p.absent(); {
+		case p.Up():
+			return p, n.at, 0
+		case p.state != dialling && why != Unavailable:
+			barred = why
+		case p.state != dialling:
+			hope = true
+		case soon == nil:
 			soon, soonAt = p, n.at
 		}
 	}
-	if r.policy != ReadReplica {
-		return nil, Endpoint{} // the primary is there while a connection is made
+	switch {
+	case r.policy != ReadReplica:
+		return nil, Endpoint{}, 0 // the primary is there while a connection is made
+	case soon != nil || hope:
+		barred = 0
 	}
-	return soon, soonAt
+	return soon, soonAt, barred
 }
 
 // doubtFor is how long a node is not asked again that said it can't answer.
 const doubtFor = time.Second
 
 func (r *Reads) doubt(e Endpoint) {
+	if len(r.doubts) == 0 { // else it is armed for one that is over sooner
+		r.pool.l.Arm(&r.recall, doubtFor, r.trust)
+	}
 	r.doubts[e] = r.pool.l.Now().Add(doubtFor).UnixNano()
-	r.pool.l.Arm(&r.recall, doubtFor, r.trust)
 	r.pool.b.control.Doubt()
 }
 
@@ -233,11 +264,7 @@ func (r *Reads) doubted(e Endpoint) bool {
 		return false
 	}
 	until, ok := r.doubts[e]
-	if ok && r.pool.l.Now().UnixNano() >= until {
-		delete(r.doubts, e)
-		ok = false
-	}
-	return ok
+	return ok && r.pool.l.Now().UnixNano() < until
 }
 
 // drawOf makes a number of a node's address (FNV-1a).
@@ -266,35 +293,27 @@ func (r *Reads) park(f *reading) bool {
 	if left <= 0 || r.pool.closed {
 		return false
 	}
-	if len(r.parked) >= maxParked {
+	if len(r.parked) >= maxParked || r.heavy >= maxParkedBytes {
 		r.pool.Stats.Full++
 		return false
 	}
-	if len(r.parked) == 0 {
+	if len(r.parked) == 0 || f.until < r.soonest { // one that has waited before comes behind later ones
+		r.soonest = f.until
 		r.pool.l.Arm(&r.limit, time.Duration(left), r.giveUp)
 	}
-	r.parked = append(r.parked, f)
+	r.parked, r.heavy = append(r.parked, f), r.heavy+f.size
 	return true
 }
 
 // giveUp refuses what has been parked for too long.
 func (r *Reads) giveUp() {
-	now, parked := r.pool.l.Now().UnixNano(), r.parked
-	r.parked = nil
+	parked := r.parked
+	r.parked, r.heavy = nil, 0
 	for _, f := range parked {
-		if f.until <= now || !r.park(f) {
+		if !r.park(f) {
 			r.pool.Stats.GaveUp++
 			f.To.Fail(f.Tag, NoReplica)
 		}
-	}
-	soonest := int64(0)
-	for _, f := range r.parked {
-		if soonest == 0 || f.until < soonest {
-			soonest = f.until
-		}
-	}
-	if soonest != 0 {
-		r.pool.l.Arm(&r.limit, time.Duration(soonest-now), r.giveUp)
 	}
 }
 
@@ -305,7 +324,7 @@ func (r *Reads) update() {
 		return
 	}
 	parked := r.parked
-	r.parked = nil
+	r.parked, r.heavy = nil, 0
 	r.limit.Stop()
 	for _, f := range parked {
 		r.resend(f)
@@ -329,11 +348,14 @@ func (r *Reads) flush() {
 	r.again = nil
 	r.look()
 	for _, f := range again {
-		if r.pool.closed || r.topo == nil {
+		switch {
+		case r.pool.closed:
 			f.To.Fail(f.Tag, Unavailable)
-			continue
+		case r.topo != nil:
+			f.send()
+		case !r.park(f):
+			f.To.Fail(f.Tag, NoReplica)
 		}
-		f.send()
 	}
 }
 
@@ -343,7 +365,7 @@ func (r *Reads) close() {
 		return
 	}
 	kept := append(r.again, r.parked...)
-	r.again, r.parked = nil, nil
+	r.again, r.parked, r.heavy = nil, nil, 0
 	r.limit.Stop()
 	r.recall.Stop()
 	for _, f := range kept {

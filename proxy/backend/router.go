@@ -27,6 +27,7 @@ type Router struct {
 	again    []*flight // to be sent once more, in order
 	posted   bool
 	parked   []*flight // whose shard has no primary at present
+	heavy    int       // bytes of their arguments
 	spare    []*flight // that have ended
 	awaiting int       // calls that wait for one outside; see Await
 	limit    loop.Timer
@@ -43,8 +44,11 @@ type Caller interface {
 // maxHops is how often a call is sent on before its error is the client's.
 const maxHops = 5
 
-// maxParked bounds what waits for a shard without a primary.
-const maxParked = 4096
+// What may wait for a shard without a primary, or for a replica.
+const (
+	maxParked      = 4096
+	maxParkedBytes = 64 << 20 // reached, not one more waits
+)
 
 // Router gives the loop's router, nil where all calls go to one node.
 func (p *Pool) Router() *Router { return p.router }
@@ -67,7 +71,7 @@ func (r *Router) update() {
 	r.topo, r.pipes, r.last.pipes = t, make(map[Key][]*Pipeline), nil
 	r.Generation++
 	parked := r.parked
-	r.parked = nil
+	r.parked, r.heavy = nil, 0
 	r.limit.Stop()
 	for _, f := range parked {
 		r.resend(f)
@@ -175,7 +179,7 @@ func (r *Router) park(f *flight) bool {
 	if wait <= 0 || r.pool.closed {
 		return false
 	}
-	if len(r.parked)+r.awaiting >= maxParked {
+	if len(r.parked)+r.awaiting >= maxParked || r.heavy >= maxParkedBytes {
 		r.pool.Stats.Full++
 		return false
 	}
@@ -183,7 +187,7 @@ func (r *Router) park(f *flight) bool {
 	if len(r.parked) == 0 {
 		r.pool.l.Arm(&r.limit, wait, r.giveUp)
 	}
-	r.parked = append(r.parked, f)
+	r.parked, r.heavy = append(r.parked, f), r.heavy+len(f.all)
 	r.pool.b.control.Refresh()
 	return true
 }
@@ -191,7 +195,7 @@ func (r *Router) park(f *flight) bool {
 // giveUp refuses all that has been parked, the last ones a little early.
 func (r *Router) giveUp() {
 	parked := r.parked
-	r.parked = nil
+	r.parked, r.heavy = nil, 0
 	r.pool.Stats.GaveUp += uint64(len(parked))
 	for _, f := range parked {
 		f.fail(Unavailable)
@@ -285,7 +289,7 @@ func (unheard) Fail(uint64, Failure)            {}
 // close fails whatever is kept; nothing is sent any more.
 func (r *Router) close() {
 	kept := append(r.again, r.parked...)
-	r.again, r.parked = nil, nil
+	r.again, r.parked, r.heavy = nil, nil, 0
 	r.limit.Stop()
 	for _, f := range kept {
 		f.fail(Unavailable)
