@@ -196,7 +196,7 @@ func (s *Server) bringIn(l *listener, f *facts, nc net.Conn) {
 	transport := loop.NewTransport(nc)
 	var shaken *shaking
 	if l.opts.TLS != nil {
-		shaken = &shaking{Conn: nc, ctx: ctx, turns: s.gate.turns}
+		shaken = &shaking{Conn: nc, ctx: ctx, turns: s.gate.turns, serves: s.gate.serves}
 		defer shaken.rest()
 		transport = loop.NewTransport(shaken)
 	}

@@ -32,6 +32,13 @@ func (g *gate) init(l Limits) {
 	g.turns = make(chan struct{}, l.Handshakes)
 }
 
+// serves reports whether somebody is in who has been admitted.
+func (g *gate) serves() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.in > len(g.pending)
+}
+
 // setLimits says how many may be in. Whoever is in stays in.
 func (g *gate) setLimits(l Limits) {
 	g.mu.Lock()

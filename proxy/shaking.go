@@ -5,20 +5,28 @@ import (
 	"errors"
 	"net"
 	"syscall"
+	"time"
 )
 
 // shaking is a connection during its TLS handshake, of which limits.handshakes
 // may be at work at a time. It has its turn while it computes and gives it back
 // while it waits for the client: clients that keep theirs waiting, by design or
-// by distance, keep nobody else out. Its methods are called by the handshake's
-// goroutine only.
+// by distance, keep nobody else out. While somebody is being served, a turn rests
+// for half as long as it was used before the next one gets it: strangers who flood
+// leave the clients a share of every processor. Its methods are called by the
+// handshake's goroutine only.
 type shaking struct {
 	net.Conn
-	ctx   context.Context
-	turns chan struct{}
-	has   bool // its turn
-	busy  bool // no turn came in time
+	ctx    context.Context
+	turns  chan struct{}
+	serves func() bool // whether somebody is being served; nil: nobody is
+	has    bool        // its turn
+	since  time.Time   // when it got it
+	busy   bool        // no turn came in time
 }
+
+// longestRest bounds a rest, as a turn may have been kept from the processor itself.
+const longestRest = time.Millisecond
 
 // Read waits for the client without a turn and returns with one, unless it fails.
 func (c *shaking) Read(p []byte) (int, error) {
@@ -29,7 +37,7 @@ func (c *shaking) Read(p []byte) (int, error) {
 	}
 	select {
 	case c.turns <- struct{}{}:
-		c.has = true
+		c.has, c.since = true, time.Now()
 		return n, nil
 	case <-c.ctx.Done():
 		c.busy = true
@@ -39,10 +47,16 @@ func (c *shaking) Read(p []byte) (int, error) {
 
 // rest gives the turn back, if it has one.
 func (c *shaking) rest() {
-	if c.has {
-		c.has = false
-		<-c.turns
+	if !c.has {
+		return
 	}
+	c.has = false
+	if c.serves == nil || !c.serves() {
+		<-c.turns
+		return
+	}
+	turns := c.turns
+	time.AfterFunc(min(time.Since(c.since)/2, longestRest), func() { <-turns })
 }
 
 // CloseWrite ends sending, so that a client that is refused reads the alert and
