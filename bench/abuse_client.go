@@ -132,8 +132,6 @@ type probe struct {
 const (
 	probeClients = 4
 	probeEvery   = 4 * time.Millisecond
-	// A Redis that copies gigabytes for others answers nobody for many seconds, with and without a proxy.
-	probePatience = 30 * time.Second
 )
 
 // startProbe has a few clients over mutual TLS ask for a small value now and then.
@@ -160,7 +158,6 @@ func startProbe(ctx context.Context, t *target, conf *tls.Config) (*probe, error
 		if err != nil {
 			return nil, errors.Join(append(p.stop(), err)...)
 		}
-		client.Patience(probePatience)
 		wg.Go(func() {
 			defer nc.Close()
 			tick := time.NewTicker(probeEvery)

@@ -65,8 +65,9 @@ func (s *session) adrift(kind turnKind, args [][]byte, n int) bool {
 // waitAgain is how often it is looked whether a call has a node by now.
 const waitAgain = 50 * time.Millisecond
 
-// outlasts keeps a call, owed n replies, that certainly was not sent to a node
-// which is no longer its own. It reports false where the call has failed for good.
+// outlasts keeps a call, owed n replies, that certainly was not sent: to a node which is no
+// longer its own, or over a connection that stood and died before anybody knew of its node.
+// It reports false where the call has failed for good.
 func (s *session) outlasts(tag uint64, n int, f backend.Failure) bool {
 	a := s.apart
 	if f != backend.Unavailable || s.router == nil || a == nil || a.own == nil || a.why != 0 || a.turn.kind == noTurn {
@@ -76,7 +77,7 @@ func (s *session) outlasts(tag uint64, n int, f backend.Failure) bool {
 	switch {
 	case t.n > 0 || t.stray != nil || t.kind == turnExec && (a.txn == nil || a.txn.begun) || t.kind != turnExec && t.again == nil:
 		return false
-	case s.w.now().UnixNano() >= t.until || s.whither() == a.own.Key().Node || !s.router.Await():
+	case s.w.now().UnixNano() >= t.until || !a.own.Stood() && s.whither() == a.own.Key().Node || !s.router.Await():
 		return false
 	}
 	t.stray = &stray{tag: tag, n: n, reply: replyUnavailable, until: t.until, awaits: true}

@@ -140,6 +140,9 @@ func (p *Pool) reclaim(fits func(*Own) bool) bool {
 // Pipeline is where its session's calls go.
 func (o *Own) Pipeline() *Pipeline { return &o.line.Pipeline }
 
+// Stood reports whether the connection was ever there. One that was not has been waited for already.
+func (o *Own) Stood() bool { return !o.line.since.IsZero() }
+
 // ID is the connection's number at the node, 0 while it is not known.
 func (o *Own) ID() int64 { return o.line.id }
 

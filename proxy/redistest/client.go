@@ -57,9 +57,6 @@ func NewClient(conn net.Conn) *Client {
 	return &Client{conn: conn, in: bufio.NewReader(conn), timeout: clientTimeout}
 }
 
-// Patience changes how long every later call may wait for its reply, which is ten seconds at first.
-func (c *Client) Patience(d time.Duration) { c.timeout = d }
-
 // Close closes the connection.
 func (c *Client) Close() error { return c.conn.Close() }
 
